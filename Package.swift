@@ -1,0 +1,64 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+/// The tests' own code is built without optimisation, which takes minutes off a build; what they test is optimised.
+let tests: [SwiftSetting] = strict + [.unsafeFlags(["-Onone"])]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let atomics: Target.Dependency = .product(name: "Atomics", package: "swift-atomics")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
+
+let package = Package(
+    name: "VikDB",
+    products: [
+        .executable(name: "vikdb", targets: ["VikDBMain"]),
+        .executable(name: "vikbench", targets: ["VikBench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-atomics.git", from: "1.3.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .target(name: "VikWire", dependencies: ["CZlib", nioCore], swiftSettings: strict),
+        .target(
+            name: "VikDB",
+            dependencies: ["VikWire", nioCore, nioPosix, nioHTTP1, logging, deque, atomics],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "VikDBMain", dependencies: ["VikDB", "VikWire", nioCore, nioPosix, logging, arguments],
+            path: "Sources/vikdb", swiftSettings: strict),
+        .executableTarget(
+            name: "VikBench",
+            dependencies: ["VikDB", "VikWire", nioCore, nioPosix, nioHTTP1, logging, arguments, histogram],
+            path: "Sources/vikbench", swiftSettings: strict),
+        .target(
+            name: "VikTestSupport", dependencies: ["VikDB", "VikWire", nioCore, logging],
+            path: "Tests/VikTestSupport", swiftSettings: strict),
+        .testTarget(name: "VikWireTests", dependencies: ["VikWire", nioCore], swiftSettings: tests),
+        .testTarget(
+            name: "VikDBTests",
+            dependencies: ["VikDB", "VikWire", "VikTestSupport", nioCore, nioPosix, nioHTTP1, logging],
+            exclude: ["Raft/Scripts"], swiftSettings: tests),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: ["VikDB", "VikWire", "VikTestSupport", nioCore, logging], swiftSettings: tests),
+        .testTarget(name: "ProcessTests", dependencies: ["VikTestSupport"], swiftSettings: tests),
+    ]
+)

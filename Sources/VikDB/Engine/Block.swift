@@ -1,0 +1,161 @@
+import Glibc
+
+/// What a block of a table holds; covered by its checksum, so that a block of one kind never passes for another.
+enum BlockKind: UInt8 {
+    case data = 1
+    case index = 2
+    case filter = 3
+    case properties = 4
+}
+
+/// Where a block lies in its table. `length` is that of the contents, without the trailer.
+struct BlockHandle: Equatable {
+    static let encodedBytes = 12
+
+    var offset: UInt64
+    var length: UInt32
+}
+
+/// The contents of one block, read and verified. Shared by the cache and by readers on any thread.
+///
+/// `@unchecked Sendable`: the bytes are never written after init.
+final class Block: @unchecked Sendable {
+    let bytes: UnsafeRawBufferPointer
+    /// Where it was read, for the error that names it.
+    let path: String
+    let offset: UInt64
+
+    /// Takes over `bytes`, which were allocated by the caller; `count` of them are contents.
+    init(adopting bytes: UnsafeMutableRawPointer, count: Int, path: String, offset: UInt64) {
+        self.bytes = UnsafeRawBufferPointer(start: bytes, count: count)
+        self.path = path
+        self.offset = offset
+    }
+
+    deinit {
+        bytes.deallocate()
+    }
+
+    func damaged(_ reason: String) -> StorageError {
+        .corrupt(path: path, offset: offset, reason: reason)
+    }
+}
+
+/// Walks the entries of one data or index block:
+///
+///     entries, each: shared (2), unshared (2), value length (4), the unshared end of the key, value
+///     restarts: offsets of the entries with shared = 0 that a search may begin at (4 each), and their number (4)
+///
+/// A plain value that owns the memory in which keys are put together; bound to one thread.
+struct BlockCursor: ~Copyable {
+    private static let entryHeaderBytes = 8
+
+    private var block: Block?
+    private var restartCount = 0
+    /// Where the entries end and the restarts begin.
+    private var limit = 0
+    private var nextOffset = 0
+    /// Allocated when the first key has to be put together; an index block never needs it.
+    private var keyStorage: UnsafeMutableRawPointer?
+    private(set) var isValid = false
+    private(set) var key = UnsafeRawBufferPointer(start: nil, count: 0)
+    private(set) var value = UnsafeRawBufferPointer(start: nil, count: 0)
+
+    init() {}
+
+    deinit {
+        keyStorage?.deallocate()
+    }
+
+    mutating func open(_ block: Block) throws(StorageError) {
+        isValid = false
+        let bytes = block.bytes
+        guard bytes.count >= 8 else { throw block.damaged("a block too short for its restarts") }
+        let count = Int(bytes.loadUnaligned(fromByteOffset: bytes.count - 4, as: UInt32.self).bigEndian)
+        guard count >= 1, count <= (bytes.count - 4) / 4 else { throw block.damaged("impossible number of restarts") }
+        self.block = block
+        restartCount = count
+        limit = bytes.count - 4 - 4 * count
+        nextOffset = 0
+    }
+
+    mutating func close() {
+        block = nil
+        isValid = false
+    }
+
+    mutating func seekToFirst() throws(StorageError) {
+        isValid = false
+        nextOffset = 0
+        try next()
+    }
+
+    mutating func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
+        var low = 0
+        var high = restartCount - 1
+        while low < high {
+            let middle = (low + high + 1) / 2
+            if InternalKey.compare(try restartKey(middle), target) < 0 {
+                low = middle
+            } else {
+                high = middle - 1
+            }
+        }
+        isValid = false
+        nextOffset = try restartOffset(low)
+        repeat {
+            try next()
+        } while isValid && InternalKey.compare(key, target) < 0
+    }
+
+    mutating func next() throws(StorageError) {
+        guard let block else { preconditionFailure("a cursor is opened before it moves") }
+        guard nextOffset < limit else {
+            isValid = false
+            return
+        }
+        let bytes = block.bytes
+        guard limit - nextOffset >= Self.entryHeaderBytes else { throw block.damaged("an entry is cut off") }
+        let shared = Int(bytes.loadUnaligned(fromByteOffset: nextOffset, as: UInt16.self).bigEndian)
+        let unshared = Int(bytes.loadUnaligned(fromByteOffset: nextOffset + 2, as: UInt16.self).bigEndian)
+        let valueLength = Int(bytes.loadUnaligned(fromByteOffset: nextOffset + 4, as: UInt32.self).bigEndian)
+        let keyStart = nextOffset + Self.entryHeaderBytes
+        let keyLength = shared + unshared
+        guard limit - keyStart >= unshared + valueLength, keyLength >= InternalKey.minBytes,
+            keyLength <= InternalKey.maxBytes, shared == 0 || (isValid && shared <= key.count)
+        else { throw block.damaged("impossible lengths in an entry") }
+        let fresh = bytes.baseAddress! + keyStart
+        if shared == 0 {
+            key = UnsafeRawBufferPointer(start: fresh, count: unshared)
+        } else {
+            let storage = keyStorage ?? .allocate(byteCount: InternalKey.maxBytes, alignment: 8)
+            keyStorage = storage
+            if key.baseAddress! != UnsafeRawPointer(storage) { memcpy(storage, key.baseAddress!, shared) }
+            memcpy(storage + shared, fresh, unshared)
+            key = UnsafeRawBufferPointer(start: storage, count: keyLength)
+        }
+        value = UnsafeRawBufferPointer(start: fresh + unshared, count: valueLength)
+        nextOffset = keyStart + unshared + valueLength
+        isValid = true
+    }
+
+    private func restartOffset(_ restart: Int) throws(StorageError) -> Int {
+        guard let block else { preconditionFailure("a cursor is opened before it moves") }
+        let offset = Int(block.bytes.loadUnaligned(fromByteOffset: limit + 4 * restart, as: UInt32.self).bigEndian)
+        guard offset < limit else { throw block.damaged("a restart outside the entries") }
+        return offset
+    }
+
+    private func restartKey(_ restart: Int) throws(StorageError) -> UnsafeRawBufferPointer {
+        guard let block else { preconditionFailure("a cursor is opened before it moves") }
+        let offset = try restartOffset(restart)
+        guard limit - offset >= Self.entryHeaderBytes else { throw block.damaged("an entry is cut off") }
+        let shared = Int(block.bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+        let length = Int(block.bytes.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self).bigEndian)
+        let start = offset + Self.entryHeaderBytes
+        guard shared == 0, length >= InternalKey.minBytes, limit - start >= length else {
+            throw block.damaged("a restart without a whole key")
+        }
+        return UnsafeRawBufferPointer(rebasing: block.bytes[start..<start + length])
+    }
+}

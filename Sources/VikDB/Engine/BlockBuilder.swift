@@ -1,0 +1,66 @@
+import Glibc
+import NIOCore
+
+/// Builds the contents of one data or index block, see ``BlockCursor``. Bound to one job.
+struct BlockBuilder: ~Copyable {
+    private let restartInterval: Int
+    private var contents = ByteBuffer()
+    private var restarts: [UInt32] = []
+    private var sinceRestart = 0
+    private let lastKeyStorage = UnsafeMutableRawPointer.allocate(byteCount: InternalKey.maxBytes, alignment: 8)
+    private(set) var lastKey: UnsafeRawBufferPointer
+
+    init(restartInterval: Int) {
+        self.restartInterval = restartInterval
+        lastKey = UnsafeRawBufferPointer(start: lastKeyStorage, count: 0)
+    }
+
+    deinit {
+        lastKeyStorage.deallocate()
+    }
+
+    var isEmpty: Bool { contents.readableBytes == 0 }
+
+    /// Bytes of the block if it were finished now.
+    var bytes: Int { contents.readableBytes + 4 * restarts.count + 4 }
+
+    mutating func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        var shared = 0
+        if sinceRestart == restartInterval || restarts.isEmpty {
+            restarts.append(UInt32(contents.readableBytes))
+            sinceRestart = 0
+        } else {
+            shared = sharedPrefix(key)
+        }
+        contents.writeMultipleIntegers(UInt16(shared), UInt16(key.count - shared), UInt32(value.count))
+        contents.writeBytes(UnsafeRawBufferPointer(rebasing: key[shared...]))
+        contents.writeBytes(value)
+        sinceRestart += 1
+        memcpy(lastKeyStorage + shared, key.baseAddress! + shared, key.count - shared)
+        lastKey = UnsafeRawBufferPointer(start: lastKeyStorage, count: key.count)
+    }
+
+    /// Adds the restarts, hands the finished contents to `body` and starts over. `lastKey` stays.
+    mutating func finish<E: Error>(_ body: (ByteBuffer) throws(E) -> Void) throws(E) {
+        for restart in restarts { contents.writeInteger(restart) }
+        contents.writeInteger(UInt32(restarts.count))
+        try body(contents)
+        contents.clear()
+        restarts.removeAll(keepingCapacity: true)
+        sinceRestart = 0
+    }
+
+    private func sharedPrefix(_ key: UnsafeRawBufferPointer) -> Int {
+        let limit = min(key.count, lastKey.count)
+        var shared = 0
+        while shared + 8 <= limit {
+            let difference =
+                key.loadUnaligned(fromByteOffset: shared, as: UInt64.self).littleEndian
+                ^ lastKey.loadUnaligned(fromByteOffset: shared, as: UInt64.self).littleEndian
+            if difference != 0 { return shared + difference.trailingZeroBitCount / 8 }
+            shared += 8
+        }
+        while shared < limit, key[shared] == lastKey[shared] { shared += 1 }
+        return shared
+    }
+}

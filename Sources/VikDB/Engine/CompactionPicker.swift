@@ -1,0 +1,82 @@
+/// What to merge next: tables of one level with those that they overlap on the next.
+package struct CompactionPlan: Equatable, Sendable {
+    /// The level above; the result goes to `level + 1`.
+    package var level: Int
+    package var upper: [UInt64]
+    package var lower: [UInt64]
+
+    package init(level: Int, upper: [UInt64], lower: [UInt64]) {
+        self.level = level
+        self.upper = upper
+        self.lower = lower
+    }
+
+    /// Nothing to merge with: the one table can change its level as it is.
+    package var isMove: Bool { upper.count == 1 && lower.isEmpty }
+}
+
+/// Decides what to merge next. A plain value without state: the same tables, the same plan.
+///
+/// Every level has a score, its size in units of its limit; the highest one of at least 1 is merged. Level 0 counts
+/// tables, since every read asks all of them, and goes down as a whole: its tables overlap, and an older one must never
+/// end up above a newer one. From other levels goes the table that drags along the fewest bytes for its size. Small
+/// neighbours on the level below join in, so that many small flushes do not leave as many small tables.
+package struct CompactionPicker: Sendable {
+    package var level0Tables: Int
+    package var level1Bytes: UInt64
+    package var levelRatio: UInt64
+    package var tableBytes: UInt64
+
+    package init(level0Tables: Int, level1Bytes: UInt64, levelRatio: UInt64, tableBytes: UInt64) {
+        self.level0Tables = level0Tables
+        self.level1Bytes = level1Bytes
+        self.levelRatio = levelRatio
+        self.tableBytes = tableBytes
+    }
+
+    package func pick(_ levels: [[TableMetadata]]) -> CompactionPlan? {
+        var best: (level: Int, score: Double) = (0, Double(levels[0].count) / Double(level0Tables))
+        var limit = Double(level1Bytes)
+        for level in 1..<levels.count - 1 {
+            let score = Double(levels[level].reduce(0) { $0 + $1.fileBytes }) / limit
+            if score > best.score { best = (level, score) }
+            limit *= Double(levelRatio)
+        }
+        guard best.score >= 1 else { return nil }
+        let upper = best.level == 0 ? levels[0] : [cheapest(of: levels[best.level], over: levels[best.level + 1])]
+        let lower = joining(upper, levels[best.level + 1])
+        return CompactionPlan(level: best.level, upper: upper.map(\.number), lower: lower.map(\.number))
+    }
+
+    private func cheapest(of tables: [TableMetadata], over below: [TableMetadata]) -> TableMetadata {
+        let costs = tables.map { table in
+            let dragged = below[overlap(of: [table], with: below)].reduce(0) { $0 + $1.fileBytes }
+            return Double(dragged) / Double(table.fileBytes)
+        }
+        return tables[costs.indices.min { costs[$0] < costs[$1] }!]
+    }
+
+    private func joining(_ upper: [TableMetadata], _ below: [TableMetadata]) -> ArraySlice<TableMetadata> {
+        var range = overlap(of: upper, with: below)
+        if range.lowerBound > 0, isSmall(below[range.lowerBound - 1]) {
+            range = range.lowerBound - 1..<range.upperBound
+        }
+        if range.upperBound < below.count, isSmall(below[range.upperBound]) {
+            range = range.lowerBound..<range.upperBound + 1
+        }
+        return below[range]
+    }
+
+    private func isSmall(_ table: TableMetadata) -> Bool {
+        table.fileBytes < tableBytes / 2
+    }
+
+    /// The tables of `below` that share a part of the span of `tables`; where they would be, if there are none.
+    private func overlap(of tables: [TableMetadata], with below: [TableMetadata]) -> Range<Int> {
+        let smallest = tables.map(\.smallest).min(by: InternalKey.precedes)!
+        let largest = tables.map(\.largest).max(by: InternalKey.precedes)!
+        let start = below.partitioningIndex { !InternalKey.stemPrecedes($0.largest, smallest) }
+        let end = below.partitioningIndex { InternalKey.stemPrecedes(largest, $0.smallest) }
+        return start..<max(start, end)
+    }
+}

@@ -1,0 +1,260 @@
+import NIOCore
+import Synchronization
+import VikWire
+
+/// The state machine's storage: memtables over tables, and the index up to which the log is applied to them.
+///
+/// Owns no threads. Committed entries are applied on the apply lane, background jobs run on the background lane, and
+/// views, statistics and questions come from any thread. Each lane's state stands behind a mutex of its own, which
+/// only that lane takes for long; what readers see is one reference behind a third, held for an assignment.
+///
+/// The tables know up to which entry they are complete (``flushed``); after a restart the log is applied from there.
+/// So data and applied index cannot part.
+package final class Engine: Sendable {
+    /// The key in the system space that holds the newest configuration.
+    private static let configurationKey = Array("configuration".utf8)
+
+    private struct Writer {
+        var memtable: Memtable
+        var applied: FlushedPosition
+        /// Up to where entries lie in sealed memtables or tables.
+        var sealedIndex: LogIndex
+        /// Set when an entry could not be applied: nothing may follow it.
+        var failure: StorageError?
+    }
+
+    private struct Published {
+        var state: ReadState
+        var isJobOut = false
+        var isCompacting = false
+    }
+
+    private let directory: String
+    private let options: EngineOptions
+    private let cache: BlockCache
+    private let obsolete: ObsoleteTables
+    private let writer: Mutex<Writer>
+    private let store: Mutex<TableStore>
+    private let published: Mutex<Published>
+    private let applied: Atomic<LogIndex>
+
+    /// Opens the engine in `directory`, or begins an empty one there.
+    package static func open(
+        directory: String, fileSystem: any FileSystem, options: EngineOptions = EngineOptions()
+    ) throws(StorageError) -> Engine {
+        options.check()
+        let cache = BlockCache(bytes: options.blockCacheBytes)
+        let obsolete = ObsoleteTables()
+        let store = try TableStore(
+            directory: directory, fileSystem: fileSystem, options: options, cache: cache, obsolete: obsolete)
+        return Engine(directory: directory, options: options, cache: cache, obsolete: obsolete, store: store)
+    }
+
+    private init(
+        directory: String, options: EngineOptions, cache: BlockCache, obsolete: ObsoleteTables,
+        store: sending TableStore
+    ) {
+        self.directory = directory
+        self.options = options
+        self.cache = cache
+        self.obsolete = obsolete
+        let version = store.version
+        let flushed = version.catalog.flushed
+        let memtable = Memtable(capacity: options.memtableMaxBytes)
+        writer = Mutex(Writer(memtable: memtable, applied: flushed, sealedIndex: flushed.index))
+        published = Mutex(Published(state: ReadState(active: memtable, sealed: [], version: version)))
+        applied = Atomic(flushed.index)
+        self.store = Mutex(store)
+    }
+
+    // MARK: The apply lane
+
+    /// Applies consecutive entries, the first of them `appliedIndex + 1`.
+    ///
+    /// - Returns: for each entry of kind command its result, for others nil.
+    package func apply(_ entries: [Entry]) throws(StorageError) -> [CommandResult?] {
+        try writer.withLock { writer throws(StorageError) in
+            if let failure = writer.failure { throw failure }
+            var results: [CommandResult?] = []
+            results.reserveCapacity(entries.count)
+            for entry in entries {
+                precondition(entry.index == writer.applied.index + 1, "entries are applied one after another")
+                do throws(StorageError) {
+                    results.append(try apply(entry, &writer))
+                } catch {
+                    writer.failure = error
+                    throw error
+                }
+                writer.applied = FlushedPosition(index: entry.index, term: entry.term)
+                applied.store(entry.index, ordering: .releasing)
+            }
+            return results
+        }
+    }
+
+    /// Seals the memtable, so that the next job flushes it; at a clean end, when the log needs no replay then.
+    package func requestFlush() {
+        writer.withLock { writer in
+            guard writer.applied.index > writer.sealedIndex, writer.failure == nil else { return }
+            seal(&writer, capacity: options.memtableMaxBytes)
+        }
+    }
+
+    private func apply(_ entry: Entry, _ writer: inout Writer) throws(StorageError) -> CommandResult? {
+        let payload = entry.payload
+        switch entry.kind {
+        case .noOp:
+            return nil
+        case .configuration:
+            let key = Self.configurationKey
+            makeRoom(payloadBytes: key.count + payload.readableBytes, operations: 1, &writer)
+            key.span.withUnsafeBytes { key in
+                payload.withUnsafeReadableBytes { value in
+                    writer.memtable.insert(.system, key, value, index: entry.index, ordinal: 0)
+                }
+            }
+            return nil
+        case .command:
+            let announced: UInt32 = payload.getInteger(at: payload.readerIndex) ?? 0
+            let operations = min(Int(announced), WireLimits.maxOperationsPerCommand)
+            makeRoom(payloadBytes: payload.readableBytes, operations: operations, &writer)
+            let memtable = writer.memtable
+            do throws(WireError) {
+                let count = try Command.forEachOperation(in: payload) { ordinal, key, value in
+                    memtable.insert(.user, key, value, index: entry.index, ordinal: ordinal)
+                }
+                return .applied(operations: count)
+            } catch {
+                throw .incompatible(
+                    path: directory, reason: "the command in log entry \(entry.index) cannot be applied: \(error)")
+            }
+        }
+    }
+
+    /// An entry goes into one memtable as a whole; one that is larger than a memtable gets its own.
+    private func makeRoom(payloadBytes: Int, operations: Int, _ writer: inout Writer) {
+        let room = Memtable.roomNeeded(payloadBytes: payloadBytes, operations: operations)
+        guard !writer.memtable.hasRoom(for: room) else { return }
+        seal(&writer, capacity: max(options.memtableMaxBytes, Memtable.capacity(forRoom: room)))
+    }
+
+    private func seal(_ writer: inout Writer, capacity: Int) {
+        let memtable = Memtable(capacity: capacity)
+        let full = writer.memtable
+        let last = writer.applied
+        writer.memtable = memtable
+        // Without an entry since the last seal there is nothing to flush: the memtable is replaced by a larger one.
+        let sealed = last.index > writer.sealedIndex ? [SealedMemtable(memtable: full, last: last)] : []
+        writer.sealedIndex = last.index
+        published.withLock {
+            $0.state = ReadState(active: memtable, sealed: $0.state.sealed + sealed, version: $0.state.version)
+        }
+    }
+
+    // MARK: Any thread
+
+    /// The last entry whose operations are all visible.
+    package var appliedIndex: LogIndex { applied.load(ordering: .acquiring) }
+
+    /// Up to which entry the tables hold everything; what a restart begins from.
+    package var flushed: FlushedPosition { published.withLock { $0.state.version.catalog.flushed } }
+
+    /// Too many memtables or level-0 tables wait for the background lane: nothing should be applied now.
+    package var isStalled: Bool {
+        published.withLock {
+            $0.state.sealed.count >= options.maxSealedMemtables
+                || $0.state.version.levels[0].count >= options.level0StallTables
+        }
+    }
+
+    /// The state as of the applied index of this moment.
+    package func view() -> EngineView {
+        // Under the lock no memtable is sealed, so the state holds every entry up to the index read here.
+        published.withLock { EngineView(index: applied.load(ordering: .acquiring), state: $0.state) }
+    }
+
+    /// The payload of the newest configuration entry applied, and its index.
+    package func storedConfiguration() throws(StorageError) -> StoredValue? {
+        try view().get(.system, Self.configurationKey)
+    }
+
+    package var statistics: EngineStatistics {
+        let state = published.withLock { $0.state }
+        return EngineStatistics(
+            appliedIndex: appliedIndex, flushed: state.version.catalog.flushed,
+            memtableBytes: state.sealed.reduce(state.active.bytes) { $0 + $1.memtable.bytes },
+            sealedMemtables: state.sealed.count,
+            levels: state.version.catalog.levels.map { level in
+                EngineStatistics.Level(tables: level.count, bytes: level.reduce(0) { $0 + $1.fileBytes })
+            },
+            blockCacheBytes: cache.bytes)
+    }
+
+    // MARK: Background jobs
+
+    /// The next flush, or else merge, or else removal of files; nil if there is none, or one is out already.
+    package func takeBackgroundJob() -> BackgroundJob? {
+        published.withLock { published in
+            guard !published.isJobOut else { return nil }
+            let kind: BackgroundJob.Kind
+            if let oldest = published.state.sealed.first {
+                kind = .flush(oldest)
+            } else if published.isCompacting || published.state.version.plan != nil {
+                kind = .merge
+            } else if !obsolete.isEmpty {
+                kind = .removeFiles
+            } else {
+                return nil
+            }
+            published.isJobOut = true
+            return BackgroundJob(engine: self, kind: kind)
+        }
+    }
+
+    fileprivate func run(_ kind: BackgroundJob.Kind) throws(StorageError) {
+        defer { published.withLock { $0.isJobOut = false } }
+        try store.withLock { store throws(StorageError) in
+            // Also after an error: a merge that failed is not in progress any more.
+            defer { publish(store.version, isCompacting: store.isCompacting) }
+            // Before every job, so that files also go while one job follows another.
+            try store.removeObsolete()
+            switch kind {
+            case .flush(let sealed): try store.flush(sealed)
+            case .merge: try store.mergeSlice()
+            case .removeFiles: break
+            }
+        }
+    }
+
+    private func publish(_ version: Version, isCompacting: Bool) {
+        let previous = published.withLock { published in
+            let previous = published.state
+            let waiting = previous.sealed.drop { $0.last.index <= version.catalog.flushed.index }
+            published.state = ReadState(active: previous.active, sealed: Array(waiting), version: version)
+            published.isCompacting = isCompacting
+            return previous
+        }
+        // Let go of here and not under the lock: a memtable's memory takes a while to give back.
+        withExtendedLifetime(previous) {}
+    }
+}
+
+/// One piece of work for the background lane, which installs its own result. The taker runs it, once; only then is
+/// there a next one.
+///
+/// An error means that nothing was changed. After ``StorageError/full`` the engine still answers reads, and the job can
+/// be taken again; after any other error, above all a failed sync, the node stops.
+package struct BackgroundJob: Sendable {
+    enum Kind {
+        case flush(SealedMemtable)
+        case merge
+        case removeFiles
+    }
+
+    fileprivate let engine: Engine
+    fileprivate let kind: Kind
+
+    package func run() throws(StorageError) {
+        try engine.run(kind)
+    }
+}

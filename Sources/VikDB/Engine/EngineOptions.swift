@@ -1,0 +1,51 @@
+/// The limits of one engine. A plain value.
+package struct EngineOptions: Sendable {
+    /// Size of a memtable; at least 65,536.
+    package var memtableMaxBytes = 104_857_600
+    /// Full memtables that wait for their flush before the engine counts as stalled.
+    package var maxSealedMemtables = 2
+    /// Index and filter blocks come from the cache too: a sixteenth of it should hold those of several tables.
+    package var blockCacheBytes = 128 << 20
+    /// Where a data block ends: at the entry that reaches this size.
+    package var blockBytes = 4 << 10
+    /// Where a merge begins its next table.
+    package var maxTableBytes: UInt64 = 64 << 20
+    /// Tables on level 0 that make a merge due, and at which the engine counts as stalled.
+    package var level0MergeTables = 4
+    package var level0StallTables = 12
+    /// Limit of level 1; every level below may be `levelRatio` times as large as the one above.
+    package var level1Bytes: UInt64 = 256 << 20
+    package var levelRatio: UInt64 = 10
+    /// Bytes that one job of a merge reads, so that a flush never waits long for its turn.
+    package var mergeSliceBytes = 16 << 20
+
+    package init() {}
+
+    package static let minMemtableBytes = 65_536
+
+    func check() {
+        precondition(memtableMaxBytes >= Self.minMemtableBytes && memtableMaxBytes <= Memtable.maxCapacity)
+        precondition(maxSealedMemtables >= 1 && blockCacheBytes >= 0 && blockBytes >= 64 && maxTableBytes >= 1)
+        precondition(level0MergeTables >= 1 && level0StallTables >= level0MergeTables)
+        precondition(level1Bytes >= 1 && levelRatio >= 2 && mergeSliceBytes >= 1)
+    }
+}
+
+/// What an engine holds, for `/health` and metrics. A plain value.
+package struct EngineStatistics: Equatable, Sendable {
+    package struct Level: Equatable, Sendable {
+        package var tables: Int
+        package var bytes: UInt64
+    }
+
+    package var appliedIndex: UInt64
+    package var flushed: FlushedPosition
+    /// Of the active and the sealed memtables together.
+    package var memtableBytes: Int
+    package var sealedMemtables: Int
+    package var levels: [Level]
+    package var blockCacheBytes: Int
+
+    package var tableCount: Int { levels.reduce(0) { $0 + $1.tables } }
+    package var tableBytes: UInt64 { levels.reduce(0) { $0 + $1.bytes } }
+}

@@ -1,0 +1,71 @@
+import VikWire
+
+/// The state at one applied index, whatever happens after. A plain value for any thread; keeps memtables and files
+/// alive, so it should not be kept for long.
+package struct EngineView: Sendable {
+    /// Tombstones and old versions that one page of a range steps over.
+    private static let maxSkipped = 100_000
+
+    package let index: LogIndex
+    private let state: ReadState
+
+    init(index: LogIndex, state: ReadState) {
+        self.index = index
+        self.state = state
+    }
+
+    /// Answers a client's query, from the user space alone.
+    package func execute(_ query: Query) throws(StorageError) -> QueryResult {
+        switch query {
+        case .get(let key):
+            return .value(try get(.user, key))
+        case .range(let start, let end, let limit, let maxBytes):
+            return .page(try range(from: start, to: end, limit: limit, maxBytes: maxBytes))
+        }
+    }
+
+    func get(_ space: KeySpace, _ key: [UInt8]) throws(StorageError) -> StoredValue? {
+        let target = SearchKey(space, key, bound: index)
+        return try state.find(target)
+    }
+
+    private func range(
+        from start: [UInt8], to end: [UInt8], limit: Int, maxBytes: Int
+    ) throws(StorageError) -> RangePage {
+        let pastLast = end.isEmpty ? [KeySpace.user.rawValue + 1] : [KeySpace.user.rawValue] + end
+        var page = RangePage(items: [], next: nil)
+        var bytes = 0
+        var cursor = VisibleCursor(state.cursor(), bound: index, maxSkipped: Self.maxSkipped)
+        try start.span.withUnsafeBytes { start throws(StorageError) in try cursor.seek(.user, start) }
+        while cursor.isValid || cursor.isPaused {
+            let stem = cursor.stem
+            guard pastLast.span.withUnsafeBytes({ InternalKey.compareStems(stem, $0) < 0 }) else { break }
+            let key = [UInt8](UnsafeRawBufferPointer(rebasing: stem.dropFirst()))
+            let itemBytes = key.count + cursor.value.count
+            let isFull = !page.items.isEmpty && (page.items.count >= limit || bytes + itemBytes > maxBytes)
+            if cursor.isPaused || isFull {
+                page.next = key
+                break
+            }
+            page.items.append(RangePage.Item(key: key, value: [UInt8](cursor.value)))
+            bytes += itemBytes
+            try cursor.next()
+        }
+        return page
+    }
+
+    /// A hash over every key of both spaces that exists at ``index``, with its version and value: equal on two nodes
+    /// that applied the same entries. Reads everything.
+    package func stateHash() throws(StorageError) -> UInt64 {
+        var hash: UInt64 = 0
+        var cursor = VisibleCursor(state.cursor(), bound: index, maxSkipped: .max)
+        try cursor.seek(.system, UnsafeRawBufferPointer(start: nil, count: 0))
+        while cursor.isValid {
+            for word in [BloomFilter.hash(cursor.stem), cursor.index, BloomFilter.hash(cursor.value)] {
+                hash = BloomFilter.fold(hash ^ word)
+            }
+            try cursor.next()
+        }
+        return hash
+    }
+}

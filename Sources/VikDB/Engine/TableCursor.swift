@@ -1,0 +1,107 @@
+/// Walks one table, block by block.
+final class TableCursor: Cursor {
+    private let table: Table
+    private let fillCache: Bool
+    private var index = BlockCursor()
+    private var data = BlockCursor()
+    private var isOpen = false
+
+    /// - Parameter fillCache: false for a merge, which reads every block once.
+    init(_ table: Table, fillCache: Bool) {
+        self.table = table
+        self.fillCache = fillCache
+    }
+
+    override func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
+        if !isOpen {
+            try index.open(try table.indexBlock())
+            isOpen = true
+        }
+        try index.seek(target)
+        guard index.isValid else {
+            isValid = false
+            return
+        }
+        try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+        try data.seek(target)
+        try settle()
+    }
+
+    override func next() throws(StorageError) {
+        try data.next()
+        try settle()
+    }
+
+    /// Goes on to the next block where one ends, and publishes the position.
+    private func settle() throws(StorageError) {
+        while !data.isValid {
+            try index.next()
+            guard index.isValid else {
+                isValid = false
+                return
+            }
+            try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+            try data.seekToFirst()
+        }
+        key = data.key
+        value = data.value
+        isValid = true
+    }
+}
+
+/// Walks the tables of one level below the first, which are disjoint and in order; opens one at a time.
+final class LevelCursor: Cursor {
+    private let tables: [Table]
+    private let fillCache: Bool
+    private var position = 0
+    private var current: TableCursor?
+
+    init(_ tables: [Table], fillCache: Bool) {
+        self.tables = tables
+        self.fillCache = fillCache
+    }
+
+    override func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
+        let found = tables.firstTable(endingNotBefore: target)
+        if current == nil || found != position {
+            position = found
+            current = found < tables.count ? TableCursor(tables[found], fillCache: fillCache) : nil
+        }
+        try current?.seek(target)
+        try settle()
+    }
+
+    override func next() throws(StorageError) {
+        try current?.next()
+        try settle()
+    }
+
+    private func settle() throws(StorageError) {
+        while let cursor = current {
+            if cursor.isValid {
+                key = cursor.key
+                value = cursor.value
+                isValid = true
+                return
+            }
+            position += 1
+            guard position < tables.count else { break }
+            let following = TableCursor(tables[position], fillCache: fillCache)
+            current = following
+            let smallest = tables[position].metadata.smallest
+            try smallest.span.withUnsafeBytes { smallest throws(StorageError) in try following.seek(smallest) }
+        }
+        current = nil
+        isValid = false
+    }
+}
+
+extension [Table] {
+    /// Position of the first table whose last key is not less than `target`, in tables that are disjoint and in order.
+    func firstTable(endingNotBefore target: UnsafeRawBufferPointer) -> Int {
+        partitioningIndex { table in
+            let largest = table.metadata.largest
+            return largest.span.withUnsafeBytes { InternalKey.compare($0, target) } >= 0
+        }
+    }
+}

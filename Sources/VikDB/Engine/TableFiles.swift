@@ -1,0 +1,66 @@
+/// The table files of one directory: gives out numbers, creates, opens and removes. Bound to the background lane.
+struct TableFiles {
+    private let directory: String
+    private let fileSystem: any FileSystem
+    private let cache: BlockCache
+    private let obsolete: ObsoleteTables
+    private let blockBytes: Int
+    private(set) var nextNumber: UInt64
+
+    init(
+        directory: String, fileSystem: any FileSystem, cache: BlockCache, obsolete: ObsoleteTables,
+        options: EngineOptions, nextNumber: UInt64
+    ) {
+        self.directory = directory
+        self.fileSystem = fileSystem
+        self.cache = cache
+        self.obsolete = obsolete
+        blockBytes = options.blockBytes
+        self.nextNumber = nextNumber
+    }
+
+    mutating func takeNumber() -> UInt64 {
+        defer { nextNumber += 1 }
+        return nextNumber
+    }
+
+    mutating func create() throws(StorageError) -> NewTable {
+        let number = takeNumber()
+        let file = try fileSystem.open(path(number), .create)
+        return NewTable(number: number, table: TableWriter(file: file, number: number, blockBytes: blockBytes))
+    }
+
+    func open(_ metadata: TableMetadata) throws(StorageError) -> Table {
+        let path = path(metadata.number)
+        guard fileSystem.exists(path) else {
+            throw .corrupt(path: path, offset: 0, reason: "a table that the manifest names is missing")
+        }
+        return try Table(
+            metadata, file: try fileSystem.open(path, .read), cache: cache, obsolete: obsolete)
+    }
+
+    /// Makes the names of new tables durable.
+    func syncNames() throws(StorageError) {
+        try fileSystem.syncDirectory(directory)
+    }
+
+    /// Removes a table that no manifest names. One that cannot be removed now is an orphan, removed at the next start.
+    func discard(_ number: UInt64) {
+        try? fileSystem.remove(path(number))
+    }
+
+    /// Removes tables that were retired and are no longer read.
+    func removeObsolete() throws(StorageError) {
+        for number in obsolete.takeAll() { try fileSystem.remove(path(number)) }
+    }
+
+    private func path(_ number: UInt64) -> String {
+        EngineFile.table(number).path(in: directory)
+    }
+}
+
+/// A table being written.
+struct NewTable {
+    let number: UInt64
+    let table: TableWriter
+}

@@ -1,0 +1,96 @@
+import NIOCore
+
+/// Writes one table, from keys in ascending order. Owns the new file until it is finished; bound to one job.
+///
+/// Memory is bounded by one block, the output buffer, the index and eight bytes a key for the filter.
+final class TableWriter {
+    private static let restartInterval = 16
+    /// Bytes collected before they are handed to the file system.
+    private static let outputBytes = 256 << 10
+
+    private let file: any File
+    private let number: UInt64
+    private let blockBytes: Int
+    private var data = BlockBuilder(restartInterval: TableWriter.restartInterval)
+    private var index = BlockBuilder(restartInterval: 1)
+    private var hashes: [UInt64] = []
+    private var properties = TableProperties()
+    private var smallest: [UInt8] = []
+    private var output = ByteBuffer()
+    /// Where the first byte of `output` goes.
+    private var outputOffset: UInt64 = 0
+
+    init(file: any File, number: UInt64, blockBytes: Int) {
+        self.file = file
+        self.number = number
+        self.blockBytes = blockBytes
+        output.reserveCapacity(Self.outputBytes + 2 * blockBytes)
+    }
+
+    /// Size of the file so far.
+    var fileBytes: UInt64 { outputOffset + UInt64(output.readableBytes + data.bytes) }
+
+    func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(StorageError) {
+        if properties.entries == 0 {
+            smallest = [UInt8](key)
+        } else {
+            precondition(InternalKey.compare(data.lastKey, key) < 0, "keys of a table ascend")
+        }
+        let stem = InternalKey.stem(key)
+        // Versions of one key lie side by side; the filter wants the key once.
+        let hash = BloomFilter.hash(stem)
+        if hashes.last != hash { hashes.append(hash) }
+        data.add(key, value)
+        properties.entries += 1
+        properties.tombstones += InternalKey.isDelete(key) ? 1 : 0
+        properties.keyBytes += UInt64(key.count)
+        properties.valueBytes += UInt64(value.count)
+        properties.newestIndex = max(properties.newestIndex, InternalKey.index(key))
+        if data.bytes >= blockBytes { try finishDataBlock() }
+    }
+
+    /// Writes what is left and makes the file durable; its name is not, until its directory is synced.
+    func finish() throws(StorageError) -> TableMetadata {
+        precondition(properties.entries > 0, "an empty table is not written")
+        if !data.isEmpty { try finishDataBlock() }
+        let filter = try write(ByteBuffer(bytes: BloomFilter.build(hashes)), .filter)
+        var encodedProperties = ByteBuffer()
+        properties.write(into: &encodedProperties)
+        let propertiesHandle = try write(encodedProperties, .properties)
+        var indexHandle = BlockHandle(offset: 0, length: 0)
+        try index.finish { contents throws(StorageError) in indexHandle = try write(contents, .index) }
+        TableFooter(index: indexHandle, filter: filter, properties: propertiesHandle, fileNumber: number)
+            .write(into: &output)
+        try flushOutput()
+        try file.sync()
+        return TableMetadata(
+            number: number, fileBytes: outputOffset, entries: properties.entries, smallest: smallest,
+            largest: [UInt8](data.lastKey))
+    }
+
+    private func finishDataBlock() throws(StorageError) {
+        var handle = BlockHandle(offset: 0, length: 0)
+        try data.finish { contents throws(StorageError) in handle = try write(contents, .data) }
+        var place = (handle.offset.bigEndian, handle.length.bigEndian)
+        withUnsafeBytes(of: &place) {
+            index.add(data.lastKey, UnsafeRawBufferPointer(rebasing: $0.prefix(BlockHandle.encodedBytes)))
+        }
+    }
+
+    private func write(_ contents: ByteBuffer, _ kind: BlockKind) throws(StorageError) -> BlockHandle {
+        let offset = outputOffset + UInt64(output.readableBytes)
+        let checksum = contents.withUnsafeReadableBytes {
+            BlockTrailer.checksum($0, kind: kind, fileNumber: number, offset: offset)
+        }
+        output.writeImmutableBuffer(contents)
+        output.writeMultipleIntegers(kind.rawValue, checksum)
+        if output.readableBytes >= Self.outputBytes { try flushOutput() }
+        return BlockHandle(offset: offset, length: UInt32(contents.readableBytes))
+    }
+
+    private func flushOutput() throws(StorageError) {
+        try file.write(output, at: outputOffset)
+        outputOffset += UInt64(output.readableBytes)
+        output.clear()
+    }
+}

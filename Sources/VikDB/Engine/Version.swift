@@ -1,0 +1,82 @@
+import VikWire
+
+/// The live tables at one moment, open. Immutable, any thread; a view keeps its version, and with it the files.
+///
+/// Because every view keeps the memtables and the version of its moment, and tables hold only entries that were applied
+/// before they were written, a merge may drop every version of a key but the newest: no view can need an older one
+/// from a newer table.
+final class Version: Sendable {
+    let catalog: TableCatalog
+    let levels: [[Table]]
+    /// What to merge next, if anything.
+    let plan: CompactionPlan?
+
+    /// - Parameter tables: all tables of `catalog`, by number.
+    init(_ catalog: TableCatalog, _ tables: [UInt64: Table], _ picker: CompactionPicker) {
+        self.catalog = catalog
+        levels = catalog.levels.map { level in level.map { tables[$0.number]! } }
+        plan = picker.pick(catalog.levels)
+    }
+
+    func find(_ target: borrowing SearchKey) throws(StorageError) -> Lookup {
+        let stem = InternalKey.stem(target.bytes)
+        let hash = BloomFilter.hash(stem)
+        for table in levels[0] where table.metadata.covers(stem) {
+            let found = try table.find(target, hash: hash)
+            guard case .absent = found else { return found }
+        }
+        for level in levels.dropFirst() {
+            let position = level.firstTable(endingNotBefore: target.bytes)
+            guard position < level.count, level[position].metadata.covers(stem) else { continue }
+            let found = try level[position].find(target, hash: hash)
+            guard case .absent = found else { return found }
+        }
+        return .absent
+    }
+
+    /// Cursors over all tables, for client reads.
+    func cursors() -> [Cursor] {
+        var cursors: [Cursor] = levels[0].map { TableCursor($0, fillCache: true) }
+        for level in levels.dropFirst() where !level.isEmpty {
+            cursors.append(LevelCursor(level, fillCache: true))
+        }
+        return cursors
+    }
+}
+
+/// A memtable that is full, with the last whole entry in it. An entry never lies in two.
+struct SealedMemtable: Sendable {
+    let memtable: Memtable
+    let last: FlushedPosition
+}
+
+/// All places that a read has to look at, as they were at one moment. Immutable but for the active memtable, to which a
+/// view's bound applies.
+final class ReadState: Sendable {
+    let active: Memtable
+    /// Oldest first.
+    let sealed: [SealedMemtable]
+    let version: Version
+
+    init(active: Memtable, sealed: [SealedMemtable], version: Version) {
+        self.active = active
+        self.sealed = sealed
+        self.version = version
+    }
+
+    /// The newest version of a key within the bound of `target`: the first place that knows the key has it.
+    func find(_ target: borrowing SearchKey) throws(StorageError) -> StoredValue? {
+        var found = active.find(target)
+        for sealed in sealed.reversed() {
+            guard case .absent = found else { break }
+            found = sealed.memtable.find(target)
+        }
+        if case .absent = found { found = try version.find(target) }
+        guard case .found(let value) = found else { return nil }
+        return value
+    }
+
+    func cursor() -> MergeCursor {
+        MergeCursor([MemtableCursor(active)] + sealed.map { MemtableCursor($0.memtable) } + version.cursors())
+    }
+}

@@ -1,0 +1,437 @@
+import NIOCore
+import NIOHTTP1
+import VikWire
+
+/// One client's connection: takes the parts of requests from NIO's parser, hands one request at a time to the node, and
+/// writes the answers. The only file that knows the HTTP server. Bound to its event loop.
+///
+/// Requests that arrive while one is in progress wait in a queue, and nothing more is read until it is empty. A
+/// response goes out as one buffer, so the pipeline has no encoder.
+final class HTTPConnection: ChannelDuplexHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum State {
+        /// Between requests.
+        case idle
+        /// The body of `request` is arriving.
+        case receiving
+        /// The node has `request`.
+        case waiting
+        /// Answered before the body was read; the rest of it is thrown away.
+        case discarding
+        /// The last answer is out; what still arrives is thrown away until the client closes, so that a reset does not
+        /// overtake the answer.
+        case lingering
+    }
+
+    /// The request in progress.
+    private struct Request {
+        /// Nil until the head has been found good.
+        var route: Route?
+        var target = ""
+        var framing: ResponseFraming
+        /// Whether the client waits for a 100 before it sends the body.
+        var awaitsContinue = false
+        var batchCount = 0
+    }
+
+    private let loop: GatewayLoop
+    private var slot: Int?
+    private var context: ChannelHandlerContext?
+
+    private var state = State.idle
+    private var request: Request?
+    private var body: ByteBuffer?
+    /// What of `body` counts on the loop.
+    private var collectedBytes = 0
+    private var discardedBytes = 0
+
+    private var queue = CircularBuffer<HTTPServerRequestPart>()
+    /// What the parser refused; answered after the requests before it.
+    private var brokenFraming: HTTPFailure?
+    private var inputIsClosed = false
+    private var outputIsFlushed = false
+    private var readIsHeld = false
+    private var needsFlush = false
+    /// In ticks of the loop; nil: none.
+    private var deadline: UInt64?
+
+    init(loop: GatewayLoop) {
+        self.loop = loop
+    }
+
+    /// The handlers of a connection, in order.
+    static func configure(_ channel: any NIOCore.Channel, loop: GatewayLoop) throws {
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = GatewayOptions.maxTargetBytes
+        limits.maxHeaderListSize = GatewayOptions.maxTargetBytes + GatewayOptions.maxHeaderBytes
+        limits.maxHeaderFieldCount = GatewayOptions.maxHeaderFields
+        let decoder = HTTPRequestDecoder(
+            leftOverBytesStrategy: .dropBytes, informationalResponseStrategy: .drop, limitConfiguration: limits)
+        try channel.pipeline.syncOperations.addHandlers([
+            ByteToMessageHandler(decoder, maximumBufferSize: GatewayOptions.maxUnparsedBytes),
+            HTTPConnection(loop: loop),
+        ])
+    }
+
+    // MARK: Called by the loop
+
+    /// The node's reply to the request in progress.
+    func complete(_ outcome: Reply.Outcome) {
+        guard state == .waiting, let request, let route = request.route else {
+            preconditionFailure("a reply has the token of the request in progress")
+        }
+        switch (outcome, route) {
+        case (.written(let version, _), .put): answer(.putDone(version: version))
+        case (.written(let version, _), .delete): answer(.deleteDone(version: version))
+        case (.written(let version, _), .batch): answer(.batchDone(count: request.batchCount, version: version))
+        case (.answered(.value(let value?), let index), .get): answer(.value(value, index: index))
+        case (.answered(.value(nil), _), .get): answer(HTTPFailure(.notFound, "key not found"))
+        case (.answered(.page(let page), let index), .range(let range)):
+            answer(.page(page, of: range, index: index))
+        case (.notApplied(let refusal), _):
+            answer(.write(refused: refusal, redirect: loop.redirect, target: request.target))
+        case (.unknown(let reason), _): answer(.write(unknown: reason))
+        case (.notAnswered(let refusal), _): answer(.read(refused: refusal))
+        default: preconditionFailure("the node replied to another kind of request")
+        }
+        resume()
+    }
+
+    func checkDeadline() {
+        guard let deadline, loop.now >= deadline else { return }
+        guard state == .receiving else { return close() }
+        var failure = HTTPFailure(.requestTimeout, "the body did not arrive in time")
+        failure.closes = true
+        answer(failure)
+        resume()
+    }
+
+    /// Finishes the request in progress, if there is one.
+    func stop() {
+        guard state == .idle, queue.isEmpty else { return }
+        linger()
+    }
+
+    func close() {
+        context?.close(promise: nil)
+    }
+
+    // MARK: Channel events
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        switch loop.admit(self) {
+        case .admitted(let slot):
+            self.slot = slot
+            deadline = loop.deadline(after: loop.options.headerTimeout)
+        case .refused(let slot):
+            self.slot = slot
+            var failure = HTTPFailure.tryAgain(
+                .serviceUnavailable,
+                "the node has as many connections as it may (\(loop.options.maxConnections), -max-connections)")
+            failure.closes = true
+            brokenFraming = failure
+        case .dropped:
+            break
+        }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        if slot == nil { return close() }
+        resume()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        _ = takeBody()
+        if let slot { loop.remove(slot: slot) }
+        slot = nil
+        self.context = nil
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let part = unwrapInboundIn(data)
+        if canProceed, queue.isEmpty {
+            handle(part)
+        } else if queue.count < GatewayOptions.maxQueuedParts {
+            queue.append(part)
+        } else {
+            close()
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        flush()
+    }
+
+    /// Reading goes on while the node has a request, unless the client sends more before it has an answer: a client
+    /// that waits for answers costs no change of the selector.
+    func read(context: ChannelHandlerContext) {
+        if queue.isEmpty || state == .lingering {
+            context.read()
+        } else {
+            readIsHeld = true
+        }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        guard state != .lingering, state != .waiting else { return }
+        if context.channel.isWritable {
+            if state == .idle { deadline = loop.deadline(after: loop.options.idleTimeout) }
+            resume()
+        } else {
+            deadline = loop.deadline(after: loop.options.writeTimeout)
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard let event = event as? ChannelEvent, event == .inputClosed else { return }
+        inputIsClosed = true
+        resume()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        switch error {
+        case HTTPParserError.headerOverflow: brokenFraming = .headersTooLarge
+        case let error as HTTPParserError: brokenFraming = .badFraming(Self.sentence(for: error))
+        case is ByteToMessageDecoderError: return  // Bytes after the error that is being answered.
+        default: return close()
+        }
+        resume()
+    }
+
+    // MARK: Requests
+
+    private var canProceed: Bool {
+        state != .waiting && (state != .idle || context?.channel.isWritable == true)
+    }
+
+    /// Takes up what has waited.
+    private func resume() {
+        while canProceed, let part = queue.popFirst() { handle(part) }
+        settle()
+        flush()
+        if readIsHeld, queue.isEmpty {
+            readIsHeld = false
+            context?.read()
+        }
+    }
+
+    /// After the last request that was well-framed: what the parser refused, or the client's goodbye.
+    private func settle() {
+        guard queue.isEmpty, state != .waiting else { return }
+        if state == .lingering {
+            if inputIsClosed, outputIsFlushed { close() }
+        } else if let failure = brokenFraming {
+            brokenFraming = nil
+            if state == .discarding { linger() } else { answer(failure) }
+        } else if inputIsClosed {
+            linger()
+        }
+    }
+
+    private func handle(_ part: HTTPServerRequestPart) {
+        switch (part, state) {
+        case (.head(let head), .idle): begin(head)
+        case (.body(let bytes), .receiving): receive(bytes)
+        case (.end, .receiving): perform()
+        case (.end, .discarding): becomeIdle()
+        case (.body(let bytes), .discarding), (.body(let bytes), .lingering): discard(bytes.readableBytes)
+        case (.head, .lingering), (.end, .lingering): break
+        default: preconditionFailure("NIO's parser gives head, body and end in order, one request after another")
+        }
+    }
+
+    /// Decides from the head alone whatever can be decided: redirects, refusals, and what `Expect` is answered.
+    private func begin(_ head: HTTPRequestHead) {
+        let isHTTP10 = head.version.minor == 0
+        var framing = ResponseFraming(omitsBody: head.method == .HEAD)
+        framing.connection = head.isKeepAlive ? (isHTTP10 ? .keepAlive : .keep) : .close
+        state = .receiving
+        deadline = loop.deadline(after: loop.options.bodyTimeout)
+        discardedBytes = 0
+        request = Request(framing: framing)
+        do throws(HTTPFailure) {
+            let fields = try RequestFields(head.headers, isHTTP10: isHTTP10)
+            if fields.asksUpgrade || head.method == .CONNECT { request?.framing.connection = .close }
+            request?.awaitsContinue = fields.expectsContinue && fields.hasBody
+            let target = try Route.originForm(head.uri)
+            let route = try Route(RequestMethod(head.method), target, loop.options.limits)
+            request?.route = route
+            request?.target = target
+            if route.isWrite, let failure = loop.redirect.failure(status: loop.service.status, target: target) {
+                throw failure
+            }
+            if let limit = route.bodyLimit(loop.options.limits) {
+                guard !fields.isUnsupportedMedia else {
+                    throw HTTPFailure(.unsupportedMediaType, "the body is not plain JSON, expected application/json")
+                }
+                guard fields.contentLength ?? 0 <= limit.bytes else { throw limit.failure }
+            }
+            if request?.awaitsContinue == true {
+                request?.awaitsContinue = false
+                write(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n"))
+            }
+        } catch {
+            answer(error)
+        }
+    }
+
+    private func receive(_ bytes: ByteBuffer) {
+        guard let limit = request?.route?.bodyLimit(loop.options.limits) else {
+            return discard(bytes.readableBytes)
+        }
+        guard collectedBytes + bytes.readableBytes <= limit.bytes else { return answer(limit.failure) }
+        guard loop.collect(bytes.readableBytes) else {
+            return answer(.tryAgain(.tooManyRequests, "the node has as many bodies arriving as it may, try again"))
+        }
+        collectedBytes += bytes.readableBytes
+        if body == nil {
+            body = bytes
+        } else {
+            body?.writeImmutableBuffer(bytes)
+        }
+    }
+
+    private func discard(_ count: Int) {
+        discardedBytes += count
+        if discardedBytes > GatewayOptions.maxDiscardedBytes { close() }
+    }
+
+    /// The request is complete: answers it, or hands it to the node.
+    private func perform() {
+        guard let route = request?.route, let slot else { preconditionFailure("a request was routed at its head") }
+        state = .waiting
+        deadline = nil
+        let body = takeBody()
+        let limits = loop.options.limits
+        do throws(HTTPFailure) {
+            switch route {
+            case .put(let key): write(command: try RequestBody.put(key: key, body, limits), slot)
+            case .delete(let key): write(command: Command.delete(key: key), slot)
+            case .batch:
+                let batch = try RequestBody.batch(body, limits)
+                request?.batchCount = batch.count
+                write(command: batch.command, slot)
+            case .get(let key, let consistency): read(.get(key: key), consistency, slot)
+            case .range(let range): read(range.query(limits), range.consistency, slot)
+            case .rangeInBody(let consistency):
+                let range = try RequestBody.range(body, consistency: consistency, limits)
+                request?.route = .range(range)
+                read(range.query(limits), consistency, slot)
+            case .health: answer(.health(loop.service.status))
+            case .clusterStatus: answer(.clusterStatus(loop.service.status))
+            }
+        } catch {
+            answer(error)
+        }
+    }
+
+    private func write(command: ByteBuffer, _ slot: Int) {
+        loop.service.write(command, token: loop.nextToken(slot: slot), replyTo: loop)
+    }
+
+    private func read(_ query: Query, _ consistency: ReadConsistency?, _ slot: Int) {
+        loop.service.read(
+            query, consistency ?? loop.options.readConsistency, token: loop.nextToken(slot: slot), replyTo: loop)
+    }
+
+    private func takeBody() -> ByteBuffer {
+        defer {
+            loop.release(collectedBytes)
+            collectedBytes = 0
+            body = nil
+        }
+        return body ?? ByteBuffer()
+    }
+
+    // MARK: Answers
+
+    private func answer(_ failure: HTTPFailure) {
+        var failure = failure
+        if failure.outcome == nil, request?.route?.isWrite == true { failure.outcome = .notApplied }
+        answer(.failed(failure), closes: failure.closes)
+    }
+
+    private func answer(_ response: Response, closes: Bool = false) {
+        var framing = request?.framing ?? ResponseFraming()
+        // A client that was not told to continue may send its body or not: what follows cannot be told apart.
+        if closes || loop.isStopping || request?.awaitsContinue == true { framing.connection = .close }
+        write(response.encoded(framing))
+        request = nil
+        if framing.connection == .close {
+            linger()
+        } else if state == .receiving {
+            _ = takeBody()
+            state = .discarding
+        } else {
+            becomeIdle()
+        }
+    }
+
+    private func becomeIdle() {
+        if loop.isStopping { return linger() }
+        state = .idle
+        let isWritable = context?.channel.isWritable == true
+        deadline = loop.deadline(after: isWritable ? loop.options.idleTimeout : loop.options.writeTimeout)
+    }
+
+    private func write(_ bytes: ByteBuffer) {
+        context?.write(wrapOutboundOut(bytes), promise: nil)
+        needsFlush = true
+    }
+
+    private func flush() {
+        guard needsFlush else { return }
+        needsFlush = false
+        context?.flush()
+    }
+
+    /// Closes once all answers are out: first this side, then, when the client has closed its own or the time for it is
+    /// over, the connection.
+    private func linger() {
+        guard let context else { return }
+        state = .lingering
+        request = nil
+        queue.removeAll()
+        _ = takeBody()
+        deadline = loop.deadline(after: loop.options.writeTimeout)
+        let flushed = loop.eventLoop.makePromise(of: Void.self)
+        flushed.futureResult.assumeIsolated().whenComplete { [self] _ in
+            outputIsFlushed = true
+            if inputIsClosed { return close() }
+            self.context?.close(mode: .output, promise: nil)
+            deadline = loop.deadline(after: loop.options.lingerTimeout)
+        }
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: flushed)
+    }
+
+    private static func sentence(for error: HTTPParserError) -> String {
+        switch error {
+        case .invalidVersion: "the version is unknown, expected HTTP/1.0 or HTTP/1.1"
+        case .invalidMethod: "the method is unknown, expected GET, HEAD, PUT, POST or DELETE"
+        case .invalidURL: "the target is not a URL, expected percent-encoded ASCII"
+        case .invalidHeaderToken, .lfExpected: "a header field is malformed, expected \"Name: value\""
+        case .unexpectedContentLength, .invalidContentLength:
+            "header \"Content-Length\" is not one number, or not the only statement of the body's length"
+        case .invalidChunkSize: "a chunk of the body has no valid size"
+        case .invalidEOFState: "the request ends early"
+        default: "the request is not HTTP/1.1"
+        }
+    }
+}
+
+extension RequestMethod {
+    fileprivate init(_ method: HTTPMethod) {
+        switch method {
+        case .GET: self = .get
+        case .HEAD: self = .head
+        case .PUT: self = .put
+        case .POST: self = .post
+        case .DELETE: self = .delete
+        default: self = .other
+        }
+    }
+}

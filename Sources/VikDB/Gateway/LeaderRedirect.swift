@@ -1,0 +1,56 @@
+import VikWire
+
+/// Where writes are sent from a node that does not lead. A plain value.
+///
+/// `Location` is built from the leader's own announced address alone (design rule 13), checked here once more because
+/// it came over the network and ends up in a header, and never points back at this node.
+struct LeaderRedirect: Sendable {
+    /// This node's API address as it is announced, or nil if it announces none.
+    var ownAddress: String?
+
+    /// The answer to a write that this node will not take, decided from the node's status before the body is read; nil
+    /// if the node may take it.
+    func failure(status: NodeStatus, target: String) -> HTTPFailure? {
+        guard status.isReplicated, status.role != .leader else { return nil }
+        return failure(leader: status.leaderAPIAddress, target: target)
+    }
+
+    func failure(leader: String?, target: String) -> HTTPFailure {
+        var failure: HTTPFailure
+        if let leader, leader != ownAddress, Self.isHostAndPort(leader) {
+            failure = HTTPFailure(.temporaryRedirect, "not the leader, redirecting to leader")
+            failure.location = "http://" + leader + target
+        } else {
+            failure = .tryAgain(.serviceUnavailable, "not the leader, and no leader is known at the moment, try again")
+        }
+        failure.outcome = .notApplied
+        return failure
+    }
+
+    /// `name:port`, `1.2.3.4:port` or `[v6]:port`.
+    static func isHostAndPort(_ address: String) -> Bool {
+        guard address.utf8.count <= WireLimits.maxAddressBytes, let colon = address.lastIndex(of: ":") else {
+            return false
+        }
+        let port = address[address.index(after: colon)...]
+        guard (1...5).contains(port.utf8.count), port.utf8.allSatisfy(isDigit), let number = Int(port),
+            (1...65_535).contains(number)
+        else { return false }
+        let host = address[..<colon]
+        if host.first == "[" {
+            return host.last == "]" && host.utf8.count > 3
+                && host.dropFirst().dropLast().utf8.allSatisfy {
+                    PercentDecoding.hexValue($0) != nil || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".")
+                }
+        }
+        return !host.isEmpty
+            && host.utf8.allSatisfy {
+                isDigit($0) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0 | 0x20)
+                    || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_")
+            }
+    }
+
+    private static func isDigit(_ byte: UInt8) -> Bool {
+        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+    }
+}

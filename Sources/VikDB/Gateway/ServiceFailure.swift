@@ -1,0 +1,52 @@
+import VikWire
+
+/// What the node's refusals look like to a client.
+extension HTTPFailure {
+    /// A write that was surely not applied.
+    static func write(refused refusal: Refusal, redirect: LeaderRedirect, target: String) -> HTTPFailure {
+        var failure: HTTPFailure
+        switch refusal {
+        case .notLeader(let leader): failure = redirect.failure(leader: leader, target: target)
+        case .noQuorum:
+            failure = .tryAgain(
+                .serviceUnavailable, "no majority of the cluster answers, so nothing can be written now")
+        default: failure = .common(refusal)
+        }
+        failure.outcome = .notApplied
+        return failure
+    }
+
+    /// A write that may still take effect. No Retry-After: sending it again is the client's decision.
+    static func write(unknown reason: UnknownReason) -> HTTPFailure {
+        let why =
+            switch reason {
+            case .leadershipLost: "the leader lost its office before the write was committed"
+            case .timedOut: "the write was not committed within the time that a request may wait"
+            case .stopping: "the node stopped before the write was committed"
+            }
+        var failure = HTTPFailure(.serviceUnavailable, why + "; it may still take effect, or not")
+        failure.outcome = .unknown
+        return failure
+    }
+
+    static func read(refused refusal: Refusal) -> HTTPFailure {
+        switch refusal {
+        case .notLeader, .noQuorum:
+            .tryAgain(
+                .serviceUnavailable,
+                "no majority of the cluster answers, so this read cannot be linearizable now; consistency=stale reads "
+                    + "what this node has")
+        default: .common(refusal)
+        }
+    }
+
+    private static func common(_ refusal: Refusal) -> HTTPFailure {
+        switch refusal {
+        case .overloaded: .tryAgain(.tooManyRequests, "the node has as many requests waiting as it may, try again")
+        case .notReady(let why): .tryAgain(.serviceUnavailable, "the node is not ready: \(why)")
+        case .diskFull: HTTPFailure(.insufficientStorage, "the disk of the node is full, nothing can be written")
+        case .failed(let why): HTTPFailure(.serviceUnavailable, "the node has failed: \(why)")
+        case .notLeader, .noQuorum: preconditionFailure("a write and a read each say this in their own way")
+        }
+    }
+}

@@ -1,0 +1,277 @@
+import Glibc
+import NIOCore
+import VikWire
+
+/// The end of the log where records are added, and the hard state; on the log lane.
+///
+/// The first failure that leaves open what is on disk is final: every later call throws it again, because a failed
+/// write or fdatasync must not be tried again as if nothing had happened.
+struct LogWriter: Sendable {
+    /// Records are gathered up to this many bytes, then written; beyond it only a single larger record.
+    private static let maxBufferedBytes = 4 << 20
+
+    private let directory: String
+    private let fileSystem: any FileSystem
+    private let options: LogOptions
+    private let catalog: LogCatalog
+
+    private var segment: LogSegment
+    private var file: any File
+    private var hardState: HardStateFile
+    /// Where the written records of the segment end.
+    private var end: UInt32
+    /// Everything before this place is durable.
+    private var durable: LogPosition
+    private var hasEndMark: Bool
+    private var failure: StorageError?
+    /// Records on their way into one write, and their entries; kept for their capacity.
+    private var buffer = ByteBuffer()
+    private var gathered: [(entries: ClosedRange<LogIndex>, position: LogPosition)] = []
+
+    /// Continues a segment all of whose records, up to `end`, are durable.
+    init(
+        directory: String, fileSystem: any FileSystem, options: LogOptions, catalog: LogCatalog, segment: LogSegment,
+        file: any File, end: UInt32, hasEndMark: Bool, hardState: HardStateFile
+    ) {
+        self.directory = directory
+        self.fileSystem = fileSystem
+        self.options = options
+        self.catalog = catalog
+        self.segment = segment
+        self.file = file
+        self.end = end
+        self.hasEndMark = hasEndMark
+        self.hardState = hardState
+        durable = LogPosition(segment: segment.number, offset: end)
+    }
+
+    private var position: LogPosition { LogPosition(segment: segment.number, offset: end) }
+
+    // MARK: Calls of the store
+
+    mutating func append(_ entries: [Entry]) throws(StorageError) {
+        try checkUsable()
+        guard let first = entries.first else { return }
+        precondition(
+            first.index > segment.baseIndex && first.index <= catalog.lastIndex + 1,
+            "entries follow the log or supersede a part of it")
+        let needed = LogRecord.size(bodyBytes: nextRecord(of: entries[...]).bodyBytes)
+        if !hasRoom(for: needed) {
+            let next: PreparedSegment
+            do throws(StorageError) {
+                next = try prepare(successor(for: needed))
+            } catch {
+                // Nothing of the log was touched yet: with space again, the same append may succeed.
+                if case .full = error { throw error }
+                failure = error
+                throw error
+            }
+            try finally { writer throws(StorageError) in try writer.adopt(next) }
+        }
+        try finally { writer throws(StorageError) in try writer.write(entries) }
+    }
+
+    mutating func sync() throws(StorageError) {
+        try checkUsable()
+        try finally { writer throws(StorageError) in try writer.syncSegment() }
+    }
+
+    mutating func save(_ state: HardState) throws(StorageError) {
+        try checkUsable()
+        try finally { writer throws(StorageError) in
+            try writer.hardState.save(state, logDurable: writer.durable)
+        }
+    }
+
+    /// Lets the log go on after `index`, in a new segment that needs none before it.
+    mutating func reset(toFollow index: LogIndex, term: Term) throws(StorageError) {
+        try checkUsable()
+        try finally { writer throws(StorageError) in
+            var next = writer.successor(for: 0)
+            next.oldest = next.number
+            next.predecessorEnd = 0
+            next.baseIndex = index
+            next.baseTerm = term
+            let prepared = try writer.prepare(next)
+            let obsolete = writer.segment.oldest...writer.segment.number
+            writer.catalog.clear(baseIndex: index)
+            try writer.adopt(prepared)
+            for number in obsolete {
+                try writer.fileSystem.remove(writer.path(number))
+            }
+        }
+    }
+
+    /// Syncs, and marks the end so that damage before it can never pass for a torn write.
+    mutating func close() throws(StorageError) {
+        try checkUsable()
+        try finally { writer throws(StorageError) in
+            try writer.syncSegment()
+            guard !writer.hasEndMark else { return }
+            writer.gather(.endMark, [], bodyBytes: 0, durable: writer.position)
+            try writer.flush()
+            try writer.syncSegment()
+        }
+        failure = .io(operation: "use the closed log", path: directory, code: EBADF)
+    }
+
+    // MARK: Failure
+
+    private func checkUsable() throws(StorageError) {
+        if let failure { throw failure }
+    }
+
+    /// Makes a failure of `body` final.
+    private mutating func finally(_ body: (inout Self) throws(StorageError) -> Void) throws(StorageError) {
+        do throws(StorageError) {
+            try body(&self)
+        } catch {
+            failure = error
+            throw error
+        }
+    }
+
+    // MARK: Records
+
+    private mutating func write(_ entries: [Entry]) throws(StorageError) {
+        var rest = entries[...]
+        while !rest.isEmpty {
+            let (count, bodyBytes) = nextRecord(of: rest)
+            let size = LogRecord.size(bodyBytes: bodyBytes)
+            if !hasRoom(for: buffer.readableBytes + size) {
+                try flush()
+                if !hasRoom(for: size) { try adopt(try prepare(successor(for: size))) }
+            } else if buffer.readableBytes + size > Self.maxBufferedBytes {
+                try flush()
+            }
+            gather(.entries, rest.prefix(count), bodyBytes: bodyBytes, durable: durable)
+            rest = rest.dropFirst(count)
+        }
+        try flush()
+    }
+
+    /// How many of `entries` go into the next record.
+    private func nextRecord(of entries: ArraySlice<Entry>) -> (count: Int, bodyBytes: Int) {
+        var bodyBytes = entries.first!.bytes.readableBytes
+        var count = 1
+        for entry in entries.dropFirst() {
+            precondition(entry.index == entries.first!.index + UInt64(count), "entries are consecutive")
+            guard bodyBytes + entry.bytes.readableBytes <= LogRecord.targetBodyBytes else { break }
+            bodyBytes += entry.bytes.readableBytes
+            count += 1
+        }
+        return (count, bodyBytes)
+    }
+
+    /// Whether records of `size` bytes fit into the segment, with the mark that may have to end it.
+    private func hasRoom(for size: Int) -> Bool {
+        Int(end) + size + LogRecord.headerBytes <= Int(segment.size)
+    }
+
+    private mutating func gather(
+        _ kind: LogRecord.Kind, _ entries: ArraySlice<Entry>, bodyBytes: Int, durable: LogPosition
+    ) {
+        let position = LogPosition(segment: segment.number, offset: end + UInt32(buffer.readableBytes))
+        LogRecord.write(kind, entries, bodyBytes: bodyBytes, at: position, durable: durable, into: &buffer)
+        if let first = entries.first, let last = entries.last {
+            gathered.append((first.index...last.index, position))
+        }
+        hasEndMark = kind == .endMark
+    }
+
+    /// Writes what was gathered, with one call, and lets readers see it.
+    private mutating func flush() throws(StorageError) {
+        try file.write(buffer, at: UInt64(end))
+        end += UInt32(buffer.readableBytes)
+        for record in gathered { catalog.add(record.entries, at: record.position) }
+        gathered.removeAll(keepingCapacity: true)
+        if buffer.capacity > 2 * Self.maxBufferedBytes { buffer = ByteBuffer() } else { buffer.clear() }
+    }
+
+    private mutating func syncSegment() throws(StorageError) {
+        guard durable < position else { return }
+        try file.sync()
+        durable = position
+    }
+
+    // MARK: Segments
+
+    /// A segment that is whole and synced, but does not have its name yet.
+    private struct PreparedSegment {
+        var segment: LogSegment
+        var temporary: String
+    }
+
+    private func path(_ number: UInt32) -> String {
+        directory + "/" + LogSegment.fileName(number)
+    }
+
+    private func successor(for recordBytes: Int) -> LogSegment {
+        let needed = Int(LogSegment.headerBytes) + recordBytes + LogRecord.headerBytes
+        var next = segment
+        next.number += 1
+        next.size = UInt32(max(options.segmentBytes, needed))
+        next.predecessorEnd = end
+        return next
+    }
+
+    private func prepare(_ next: LogSegment) throws(StorageError) -> PreparedSegment {
+        let temporary = path(next.number) + ".tmp"
+        try Self.create(next, at: temporary, fileSystem)
+        return PreparedSegment(segment: next, temporary: temporary)
+    }
+
+    /// Ends the segment in use and continues in the next one.
+    private mutating func adopt(_ next: PreparedSegment) throws(StorageError) {
+        try syncSegment()
+        let path = path(next.segment.number)
+        try fileSystem.rename(next.temporary, to: path)
+        try fileSystem.syncDirectory(directory)
+        file = try fileSystem.open(path, .readWrite)
+        segment = next.segment
+        end = LogSegment.headerBytes
+        durable = position
+        hasEndMark = false
+        catalog.add(segment, file)
+        // From now on a log without this segment is known to be incomplete.
+        try hardState.save(hardState.state, logDurable: durable)
+    }
+
+    /// Creates a segment file under a temporary name, whole and synced. Leaves nothing behind if the device is full.
+    private static func create(
+        _ segment: LogSegment, at temporary: String, _ fileSystem: any FileSystem
+    ) throws(StorageError) {
+        if fileSystem.exists(temporary) { try fileSystem.remove(temporary) }
+        do throws(StorageError) {
+            let file = try fileSystem.open(temporary, .create)
+            try file.allocate(UInt64(segment.size))
+            try file.write(segment.encoded(), at: 0)
+            try file.sync()
+        } catch {
+            if case .full = error { try fileSystem.remove(temporary) }
+            throw error
+        }
+    }
+
+    /// Creates the first segment of a log.
+    static func createFirstSegment(
+        in directory: String, _ fileSystem: any FileSystem, _ options: LogOptions
+    ) throws(StorageError) {
+        let segment = LogSegment(
+            number: 1, size: UInt32(options.segmentBytes), oldest: 1, predecessorEnd: 0, baseIndex: 0, baseTerm: 0)
+        let path = directory + "/" + LogSegment.fileName(1)
+        try create(segment, at: path + ".tmp", fileSystem)
+        try fileSystem.rename(path + ".tmp", to: path)
+        try fileSystem.syncDirectory(directory)
+    }
+
+    /// Continues in a new segment because bytes of a torn write lie behind the end of this one, and makes what was
+    /// recovered count as durable.
+    mutating func startSession(behindTornBytes isTorn: Bool) throws(StorageError) {
+        if isTorn {
+            try adopt(try prepare(successor(for: 0)))
+        } else {
+            try hardState.save(hardState.state, logDurable: durable)
+        }
+    }
+}

@@ -1,0 +1,51 @@
+import NIOCore
+import VikWire
+
+/// Everything that can happen to a node, in the one form that its shell takes it.
+package enum NodeInput: Sendable {
+    /// One tick of ``NodeOptions/tickMilliseconds`` passed.
+    case tick
+    case write(command: ByteBuffer, token: UInt64, sink: any ReplySink)
+    case read(Query, ReadConsistency, token: UInt64, sink: any ReplySink)
+    /// From the member's store that the transport's handshake established.
+    case message(Message, from: MemberID, store: StoreID)
+    /// A handshake with a member, at its own address, is done; or it told something new about itself.
+    case peerConnected(Hello)
+    /// A connection to a member broke; what was on its way may be lost.
+    case peerDisconnected(MemberID)
+    /// A job of the log lane wrote and synced a group.
+    case persisted(sequence: UInt64)
+    /// A job of the apply lane is done.
+    case applied(AppliedRun)
+    /// A job of the read lane fetched old entries for a follower.
+    case fetched([Entry], for: MemberID)
+    /// A flush or a merge is done, or ran out of disk (`isRetryLater`).
+    case backgroundDone(isRetryLater: Bool)
+    /// Free space on the log's and the tables' file system, whichever has less.
+    case freeSpace(bytes: UInt64)
+    /// A disk failed or a file is damaged: the node must not go on.
+    case failed(StorageError)
+    /// Stop accepting; finish what is in flight; close.
+    case stop
+    /// The log is closed with its end mark; nothing more will happen.
+    case closed
+}
+
+/// Results of a run of applied entries.
+package struct AppliedRun: Sendable {
+    package let through: LogIndex
+    /// One for each entry of the run, in order; nil for entries that are not commands.
+    package let results: [CommandResult?]
+}
+
+/// Where inputs from other threads go; they reach ``NodeShell/handle(_:)`` on the node's loop, in order.
+package protocol NodeInbox: AnyObject, Sendable {
+    func post(_ input: NodeInput)
+}
+
+/// The shell's way to the other members; bound to the node's loop. Messages may be lost.
+package protocol PeerSender: AnyObject {
+    func send(_ message: Message, to member: MemberID)
+    /// Hands everything sent since the last call to the network.
+    func flush()
+}

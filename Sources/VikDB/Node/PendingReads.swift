@@ -1,0 +1,82 @@
+import DequeModule
+import VikWire
+
+/// The reads on their way through a node: gathering for the next read index, waiting for one, waiting for the engine
+/// to reach it. A plain value; each stage is in order of arrival, so the oldest is always in front.
+struct PendingReads {
+    struct Pending: Sendable {
+        let query: Query
+        let deadline: UInt64
+        let token: UInt64
+        let sink: any ReplySink
+    }
+
+    private struct Confirmed {
+        let index: LogIndex
+        var reads: Deque<Pending>
+    }
+
+    private var gathering: Deque<Pending> = []
+    private var asking: Deque<Pending> = []
+    private var confirmed: Deque<Confirmed> = []
+    private(set) var count = 0
+
+    var isGathering: Bool { !gathering.isEmpty }
+    var isAsking: Bool { !asking.isEmpty }
+
+    mutating func append(_ read: Pending) {
+        gathering.append(read)
+        count += 1
+    }
+
+    /// All gathered reads share the next read index.
+    mutating func startAsking() {
+        precondition(asking.isEmpty, "one read index at a time")
+        swap(&asking, &gathering)
+    }
+
+    /// The read index is known.
+    mutating func confirm(at index: LogIndex) {
+        guard !asking.isEmpty else { return }
+        precondition(confirmed.last.map { $0.index <= index } ?? true, "read indexes never decrease")
+        confirmed.append(Confirmed(index: index, reads: asking))
+        asking.removeAll()
+    }
+
+    /// Reads whose index is applied: only now may a view be opened for them.
+    mutating func takeServable(applied: LogIndex) -> [Pending] {
+        var servable: [Pending] = []
+        while let first = confirmed.first, first.index <= applied {
+            servable.append(contentsOf: first.reads)
+            confirmed.removeFirst()
+        }
+        count -= servable.count
+        return servable
+    }
+
+    /// The oldest read whose time is up, taken out.
+    mutating func popFirst(expiredAt now: UInt64) -> Pending? {
+        while let first = confirmed.first, first.reads.isEmpty { confirmed.removeFirst() }
+        if !confirmed.isEmpty, confirmed[0].reads[0].deadline <= now {
+            count -= 1
+            return confirmed[0].reads.removeFirst()
+        }
+        if let first = asking.first, first.deadline <= now {
+            count -= 1
+            return asking.removeFirst()
+        }
+        if let first = gathering.first, first.deadline <= now {
+            count -= 1
+            return gathering.removeFirst()
+        }
+        return nil
+    }
+
+    mutating func takeAll() -> [Pending] {
+        var all = confirmed.flatMap { $0.reads }
+        all.append(contentsOf: asking)
+        all.append(contentsOf: gathering)
+        self = PendingReads()
+        return all
+    }
+}

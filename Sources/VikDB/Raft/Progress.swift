@@ -1,0 +1,91 @@
+import DequeModule
+import VikWire
+
+/// What a leader knows of one other member's log, and how it sends to it. A plain value.
+///
+/// *Probing*, one append at a time, finds where the two logs agree; *replicating* streams appends ahead of their
+/// acknowledgements, inside a window bounded in messages and bytes.
+struct Progress {
+    enum Mode: Equatable {
+        case probing
+        case replicating
+    }
+
+    let member: MemberID
+    var mode: Mode = .probing
+    /// Known to be durable there and equal to this log up to here.
+    var match: LogIndex = 0
+    /// First index to send next.
+    var next: LogIndex
+    /// Probing: an append is out and nothing more is sent before its answer or the next heartbeat's.
+    var isPaused = false
+    /// Replicating: entries from disk are on their way for the next append.
+    var isFetching = false
+    /// Whether anything arrived since the leader last counted its quorum.
+    var isActive = true
+    /// Newest read-index round it confirmed.
+    var confirmedRound: UInt64 = 0
+    /// `match` when the last heartbeat was answered: no change with appends in flight hints at a lost one.
+    var matchAtHeartbeat: LogIndex = 0
+
+    private struct InFlight {
+        let lastIndex: LogIndex
+        let bytes: Int
+    }
+    private var window: Deque<InFlight> = []
+    private(set) var windowBytes = 0
+
+    init(member: MemberID, next: LogIndex) {
+        self.member = member
+        self.next = next
+    }
+
+    var hasInFlight: Bool { !window.isEmpty }
+
+    func canSend(_ options: RaftOptions) -> Bool {
+        if isFetching { return false }
+        return switch mode {
+        case .probing: !isPaused
+        case .replicating: window.count < options.maxInflightAppends && windowBytes < options.maxInflightBytes
+        }
+    }
+
+    mutating func sent(through last: LogIndex, bytes: Int) {
+        switch mode {
+        case .probing:
+            isPaused = true
+        case .replicating:
+            next = last + 1
+            window.append(InFlight(lastIndex: last, bytes: bytes))
+            windowBytes += bytes
+        }
+    }
+
+    /// Takes an acknowledgement; false if it says nothing new.
+    mutating func acknowledge(_ index: LogIndex) -> Bool {
+        while let first = window.first, first.lastIndex <= index {
+            window.removeFirst()
+            windowBytes -= first.bytes
+        }
+        let isNews = index > match
+        match = max(match, index)
+        if mode == .probing {
+            mode = .replicating
+            isPaused = false
+            next = match + 1
+        } else {
+            next = max(next, match + 1)
+        }
+        return isNews
+    }
+
+    /// Forgets what is in flight and looks again for the place where the logs agree, from `next` on.
+    mutating func probe(from next: LogIndex) {
+        mode = .probing
+        isPaused = false
+        isFetching = false
+        self.next = max(next, match + 1)
+        window.removeAll()
+        windowBytes = 0
+    }
+}

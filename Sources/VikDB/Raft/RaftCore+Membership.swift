@@ -1,0 +1,93 @@
+import VikWire
+
+/// Founding a cluster, who counts, and a member that lost its disk: rules 7 to 10 of docs/architecture.md.
+extension RaftCore {
+    /// The newest configuration this node knows of, or what it would found.
+    package var configuration: Configuration? { membership.latest }
+    /// The cluster's incarnation, once it is known to be committed: a founder that lost the election may hold another.
+    package var incarnation: Incarnation {
+        membership.newest(through: commit)?.configuration.incarnation ?? .zero
+    }
+    /// The store that the cluster's first entry records for `member`; zero if this log does not say, or no longer.
+    package func foundingStore(of member: MemberID) -> StoreID {
+        guard let first = membership.configurations.first, first.index == 1 else { return .zero }
+        return first.configuration.member(member)?.store ?? .zero
+    }
+
+    /// What this node tells others of its store.
+    package var storeState: StoreState { log.lastIndex > 0 ? .entries : term > 0 ? .voted : .empty }
+
+    var otherMembers: [MemberID] {
+        (membership.latest?.members ?? []).map(\.id).filter { $0 != id }
+    }
+
+    /// A majority of all members; one that counts for nothing at present is a member still.
+    var quorum: Int { (membership.latest?.members.count ?? 0) / 2 + 1 }
+
+    var isOnlyMember: Bool { membership.latest?.members.count == 1 && mayVote }
+
+    /// Whether votes, acknowledgements and confirmations of `member` count: only with the store on record.
+    func recognizes(_ member: MemberID) -> Bool {
+        guard let shown = shownStores[member] else { return false }
+        return membership.counting(commit: commit)?.member(member)?.store == shown
+    }
+
+    /// Whether this node itself may vote and lead. It must hold, durably, the entry that records its store; in a
+    /// cluster that is being founded, all founders must have answered.
+    package var mayVote: Bool {
+        guard let newest = membership.newest(through: log.stable) else {
+            return log.lastIndex == 0 && membership.founding != nil
+        }
+        return newest.configuration.member(id)?.store == store
+    }
+
+    /// Every founder has answered as empty: this node may vote from now on, and found the cluster if it is elected.
+    package mutating func found(_ configuration: Configuration) {
+        precondition(configuration.member(id)?.store == store, "a founder is a member of what it founds")
+        guard membership.configurations.isEmpty else { return }
+        membership.founding = configuration
+    }
+
+    /// `member` showed `store` in a handshake at its own address. Only messages of that store are taken from it.
+    package mutating func identified(_ member: MemberID, store: StoreID) {
+        guard shownStores[member] != store else { return }
+        shownStores[member] = store
+        // What the earlier store acknowledged says nothing of this one.
+        if role == .leader, let position = leading!.position(of: member) {
+            leading!.peers[position] = Progress(member: member, next: log.lastIndex + 1)
+        }
+    }
+
+    /// A member that lost its disk, and is back with an empty store, gets an entry that records the new one. It is
+    /// committed by a quorum of the others, because until then the new store counts for nothing.
+    mutating func recordNewStores() {
+        guard membership.latestIndex <= commit, log.term(at: commit) == term, let current = membership.latest else {
+            return
+        }
+        for member in current.members where member.id != id {
+            guard let shown = shownStores[member.id], shown != member.store,
+                !current.members.contains(where: { $0.store == shown })
+            else { continue }
+            appendConfiguration(current.replacingStore(of: member.id, with: shown))
+            return
+        }
+    }
+
+    mutating func appendConfiguration(_ configuration: Configuration) {
+        let index = log.lastIndex + 1
+        log.append([Entry(index: index, term: term, kind: .configuration, payload: configuration.encoded())])
+        membership.append(configuration, at: index)
+        membership.forgetReplaced(applicable: applicable)
+    }
+
+    mutating func recordConfigurations(in entries: some Collection<Entry>) {
+        for entry in entries where entry.kind == .configuration {
+            // The decoder refused the message otherwise.
+            guard let configuration = try? Configuration(from: entry.payload) else {
+                preconditionFailure("configuration entry \(entry.index) does not decode")
+            }
+            membership.append(configuration, at: entry.index)
+        }
+        membership.forgetReplaced(applicable: applicable)
+    }
+}

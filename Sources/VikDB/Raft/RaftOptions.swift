@@ -1,0 +1,20 @@
+import VikWire
+
+/// Timing in ticks, windows and limits of one RaftCore. A plain value.
+package struct RaftOptions: Sendable {
+    /// A follower campaigns after a random number of ticks in this range without hearing from a leader; a leader that
+    /// hears from no majority for the lower bound steps down.
+    package var electionTicks: ClosedRange<Int> = 30...60
+    package var heartbeatTicks = 5
+    /// The window of appends sent to one follower ahead of its acknowledgements.
+    package var maxInflightAppends = 256
+    package var maxInflightBytes = 16 << 20
+    /// Target for the entry bytes of one append.
+    package var appendBytes = 256 << 10
+    /// Proposals are refused while this many bytes wait to be committed.
+    package var maxUncommittedBytes = 64 << 20
+    /// Durable and committed entries kept in memory for followers that are a little behind.
+    package var entryCacheBytes = 32 << 20
+
+    package init() {}
+}

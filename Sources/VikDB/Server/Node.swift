@@ -1,0 +1,70 @@
+import Logging
+import NIOCore
+import NIOPosix
+import VikWire
+
+/// A running node: stores, threads, loop, transport and gateway, put together.
+///
+/// Usable from any thread; ``start(_:logger:)`` and ``stop()`` block and are for a program's main thread.
+package final class Node: KeyValueService {
+    package let identity: NodeIdentity
+    /// The API's bound port; nil without an API.
+    package let apiPort: Int?
+    let stores: StoreIdentity
+    let inbox: LoopInbox
+    private let board: StatusBoard
+    let executor: ThreadExecutor
+    let gateway: GatewayServer?
+    let nodeGroup: MultiThreadedEventLoopGroup
+    let httpGroup: MultiThreadedEventLoopGroup
+    let loop: NIOLoopBound<NodeLoop>
+    let ended: EventLoopFuture<StorageError?>
+
+    /// How long requests in flight may take once the node stops; past it they are cut off.
+    static let stopLimit = TimeAmount.seconds(3)
+    /// A node alone has a label but no replication address.
+    static let loneLabel = "single-node"
+    static let loneAddress = ""
+
+    init(
+        identity: NodeIdentity, stores: StoreIdentity, inbox: LoopInbox, board: StatusBoard, executor: ThreadExecutor,
+        gateway: GatewayServer?, nodeGroup: MultiThreadedEventLoopGroup, httpGroup: MultiThreadedEventLoopGroup,
+        loop: NIOLoopBound<NodeLoop>, ended: EventLoopFuture<StorageError?>
+    ) {
+        self.identity = identity
+        self.apiPort = gateway?.port
+        self.stores = stores
+        self.inbox = inbox
+        self.board = board
+        self.executor = executor
+        self.gateway = gateway
+        self.nodeGroup = nodeGroup
+        self.httpGroup = httpGroup
+        self.loop = loop
+        self.ended = ended
+    }
+
+    // MARK: KeyValueService
+
+    package func write(_ command: ByteBuffer, token: UInt64, replyTo sink: any ReplySink) {
+        if !inbox.offer(.write(command: command, token: token, sink: sink)) {
+            sink.deliver([Reply(token: token, outcome: .notApplied(.notReady("the node is stopping")))])
+        }
+    }
+
+    package func read(_ query: Query, _ consistency: ReadConsistency, token: UInt64, replyTo sink: any ReplySink) {
+        if !inbox.offer(.read(query, consistency, token: token, sink: sink)) {
+            sink.deliver([Reply(token: token, outcome: .notAnswered(.notReady("the node is stopping")))])
+        }
+    }
+
+    package var status: NodeStatus { board.status }
+    package var counters: NodeCounters { board.counters }
+    /// Bytes sent on replication connections since the start.
+    package var wireBytes: UInt64 { counters.wireBytes }
+
+    /// Calls `callback` once, when the node has closed (nil) or cannot go on.
+    package func onEnd(_ callback: @escaping @Sendable (StorageError?) -> Void) {
+        ended.whenSuccess(callback)
+    }
+}

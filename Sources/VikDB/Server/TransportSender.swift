@@ -1,0 +1,15 @@
+import VikWire
+
+/// The shell's ``PeerSender``: hands on to the transport, once there is one; a node alone never gets one. Bound to the
+/// node's loop.
+final class TransportSender: PeerSender {
+    var transport: PeerTransport?
+
+    func send(_ message: Message, to member: MemberID) {
+        transport?.send(message, to: member)
+    }
+
+    func flush() {
+        transport?.flush()
+    }
+}

@@ -1,0 +1,186 @@
+import Glibc
+
+/// The file system of production: plain system calls, which block the thread that makes them.
+///
+/// A plain value without state of its own; any thread.
+package struct PosixFileSystem: FileSystem {
+    package init() {}
+
+    package func open(_ path: String, _ mode: OpenMode) throws(StorageError) -> any File {
+        let access =
+            switch mode {
+            case .read: O_RDONLY
+            case .readWrite: O_RDWR
+            case .create: O_RDWR | O_CREAT | O_EXCL
+            }
+        return PosixFile(path: path, descriptor: try openDescriptor(path, access))
+    }
+
+    package func createDirectory(_ path: String) throws(StorageError) {
+        var missing: [String] = []
+        var ancestor = path
+        while !isDirectory(ancestor) {
+            missing.append(ancestor)
+            ancestor = parent(of: ancestor)
+        }
+        for directory in missing.reversed() {
+            if mkdir(directory, 0o700) != 0, errno != EEXIST || !isDirectory(directory) {
+                throw failure("create directory", directory)
+            }
+            try syncDirectory(parent(of: directory))
+        }
+    }
+
+    package func list(_ directory: String) throws(StorageError) -> [String] {
+        guard let stream = opendir(directory) else { throw failure("list", directory) }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0  // the only way to tell readdir's failure from its end
+            guard let item = readdir(stream) else {
+                if errno != 0 { throw failure("list", directory) }
+                break
+            }
+            let name = withUnsafeBytes(of: item.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    package func rename(_ source: String, to target: String) throws(StorageError) {
+        guard Glibc.rename(source, target) == 0 else { throw failure("rename", source) }
+    }
+
+    package func remove(_ path: String) throws(StorageError) {
+        guard unlink(path) == 0 else { throw failure("remove", path) }
+    }
+
+    package func exists(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0
+    }
+
+    package func availableBytes(_ directory: String) throws(StorageError) -> UInt64 {
+        var status = statvfs()
+        guard statvfs(directory, &status) == 0 else {
+            throw .io(operation: "statvfs", path: directory, code: errno)
+        }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+    }
+
+    package func syncDirectory(_ directory: String) throws(StorageError) {
+        let descriptor = try openDescriptor(directory, O_RDONLY | O_DIRECTORY)
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure("sync directory", directory) }
+    }
+
+    package func lock(_ path: String) throws(StorageError) -> any FileLock {
+        let lock = PosixFileLock(descriptor: try openDescriptor(path, O_RDWR | O_CREAT))
+        guard flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw errno == EWOULDBLOCK ? .locked(path: path) : failure("lock", path)
+        }
+        return lock
+    }
+
+    private func openDescriptor(_ path: String, _ access: Int32) throws(StorageError) -> Int32 {
+        while true {
+            let descriptor = Glibc.open(path, access | O_NOFOLLOW | O_CLOEXEC, 0o600)
+            if descriptor >= 0 { return descriptor }
+            if errno != EINTR { throw failure("open", path) }
+        }
+    }
+
+    private func isDirectory(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    private func parent(of path: String) -> String {
+        var rest = Substring(path)
+        while rest.count > 1, rest.last == "/" { rest.removeLast() }
+        guard let slash = rest.lastIndex(of: "/") else { return "." }
+        return slash == rest.startIndex ? "/" : String(rest[..<slash])
+    }
+}
+
+/// An open file; owns its descriptor. Any thread may read, one at a time writes: the kernel's positioned calls share
+/// no state.
+private final class PosixFile: File {
+    let path: String
+    private let descriptor: Int32
+
+    init(path: String, descriptor: Int32) {
+        self.path = path
+        self.descriptor = descriptor
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    func size() throws(StorageError) -> UInt64 {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw failure("stat", path) }
+        return UInt64(status.st_size)
+    }
+
+    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) -> Int {
+        var done = 0
+        while done < buffer.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+            let count = pread(descriptor, rest.baseAddress, rest.count, Int(offset) + done)
+            if count == 0 { break }
+            if count > 0 { done += count } else if errno != EINTR { throw failure("read", path) }
+        }
+        return done
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(StorageError) {
+        var done = 0
+        while done < bytes.count {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let count = pwrite(descriptor, rest.baseAddress, rest.count, Int(offset) + done)
+            if count > 0 { done += count } else if count == 0 || errno != EINTR { throw failure("write", path) }
+        }
+    }
+
+    func allocate(_ size: UInt64) throws(StorageError) {
+        // Where the file system cannot reserve space, glibc writes to every block instead.
+        while true {
+            let code = posix_fallocate(descriptor, 0, Int(size))
+            if code == 0 { return }
+            if code != EINTR { throw failure("allocate", path, code) }
+        }
+    }
+
+    func truncate(to size: UInt64) throws(StorageError) {
+        while ftruncate(descriptor, Int(size)) != 0 {
+            if errno != EINTR { throw failure("truncate", path) }
+        }
+    }
+
+    func sync() throws(StorageError) {
+        // Not even an interrupted call is made again: only a first call surely reports what happened to the data.
+        guard fdatasync(descriptor) == 0 else { throw failure("sync", path) }
+    }
+}
+
+/// Owns the descriptor whose advisory lock goes with it.
+private final class PosixFileLock: FileLock {
+    let descriptor: Int32
+
+    init(descriptor: Int32) {
+        self.descriptor = descriptor
+    }
+
+    deinit {
+        close(descriptor)
+    }
+}
+
+/// The error for an errno, by default that of the call that just failed.
+private func failure(_ operation: String, _ path: String, _ code: Int32 = errno) -> StorageError {
+    code == ENOSPC || code == EDQUOT ? .full(path: path) : .io(operation: operation, path: path, code: code)
+}

@@ -1,0 +1,179 @@
+import Logging
+import NIOCore
+import NIOPosix
+import VikWire
+
+/// This node's way to one peer on one channel: dials, shakes hands, queues what is sent, and dials again for as long as
+/// the peer is a peer.
+///
+/// Bound to the node's loop.
+final class PeerLink: PeerConnectionOwner {
+    private enum State {
+        case new
+        case dialling
+        case connected(PeerConnection)
+        case waiting(Scheduled<Void>)
+        case stopped
+    }
+
+    let address: HostPort
+    private let member: MemberID
+    private let channel: VikWire.Channel
+    private unowned let transport: PeerTransport
+    private let maxQueueBytes: Int
+    private var logger: Logger
+    private var state = State.new
+    private var retryDelay: RetryDelay
+    /// Why the peer cannot be reached, as last logged: the same cause is logged once.
+    private var trouble: String?
+
+    /// The connection, once the handshake is done.
+    private var open: PeerConnection?
+    private var openedAt = NIODeadline.uptimeNanoseconds(0)
+    /// Frames encoded since the last flush.
+    private var pending = ByteBuffer()
+    /// What earlier flushes left unsent, as last seen.
+    private var unsentBytes = 0
+
+    init(to member: MemberID, at address: HostPort, on channel: VikWire.Channel, of transport: PeerTransport) {
+        self.member = member
+        self.address = address
+        self.channel = channel
+        self.transport = transport
+        let options = transport.options
+        maxQueueBytes = options.maxQueueBytes(channel)
+        retryDelay = RetryDelay(
+            least: options.minRetryDelay, most: options.maxRetryDelay,
+            seed: options.seed ^ member.rawValue ^ UInt64(channel.rawValue))
+        logger = transport.logger
+        logger[metadataKey: "peer"] = "\(address)"
+        logger[metadataKey: "channel"] = "\(channel)"
+    }
+
+    func start() {
+        guard case .new = state else { return }
+        dial()
+    }
+
+    func stop(_ ending: PeerConnection.Ending) {
+        let last = state
+        state = .stopped
+        switch last {
+        case .connected(let connection): connection.end(ending)
+        case .waiting(let timer): timer.cancel()
+        case .new, .dialling, .stopped: break
+        }
+    }
+
+    // MARK: Sending
+
+    func send(_ message: Message) {
+        guard let open else { return }
+        if unsentBytes + pending.readableBytes >= maxQueueBytes {
+            unsentBytes = open.unsentBytes
+            guard unsentBytes + pending.readableBytes < maxQueueBytes else {
+                if channel == .bulk { open.end(.queueFull) }
+                return
+            }
+        }
+        FrameEncoder.write(message, into: &pending)
+    }
+
+    func flush() {
+        guard let open, pending.readableBytes > 0 else { return }
+        transport.bytesSent += UInt64(pending.readableBytes)
+        open.write(pending)
+        unsentBytes = open.unsentBytes
+        if unsentBytes == 0, pending.storageCapacity <= TransportOptions.maxIdleBufferBytes {
+            pending.clear()
+        } else {
+            pending = ByteBuffer()
+        }
+    }
+
+    // MARK: Dialling
+
+    private func dial() {
+        state = .dialling
+        let options = transport.options
+        ClientBootstrap(group: transport.eventLoop)
+            .connectTimeout(options.handshakeTimeout)
+            .replicationOptions(options)
+            .connect(host: address.host, port: address.port)
+            .assumeIsolated()
+            .whenComplete { self.dialled($0) }
+    }
+
+    private func dialled(_ result: Result<any NIOCore.Channel, any Error>) {
+        guard case .dialling = state else {
+            if case .success(let socket) = result { socket.close(promise: nil) }
+            return
+        }
+        do {
+            let socket = try result.get()
+            guard socket.isActive else { return retry(after: .closedByPeer) }
+            let connection = PeerConnection(
+                expecting: .helloReply, handshakeTimeout: transport.options.handshakeTimeout, owner: self)
+            state = .connected(connection)
+            try socket.pipeline.syncOperations.addHandler(connection)
+        } catch {
+            retry(after: .failed(toConnect: error))
+        }
+    }
+
+    private func retry(after ending: PeerConnection.Ending) {
+        if trouble != ending.cause {
+            trouble = ending.cause
+            logger.warning("not connected to the peer: \(ending)")
+        }
+        let timer = transport.eventLoop.assumeIsolated().scheduleTask(in: retryDelay.next()) {
+            // A timer that is due together with what cancels it still fires.
+            if case .waiting = self.state { self.dial() }
+        }
+        state = .waiting(timer)
+    }
+
+    // MARK: PeerConnectionOwner
+
+    func connectionBegan(_ connection: PeerConnection) {
+        var bytes = ByteBuffer()
+        FrameEncoder.write(hello: transport.hello(to: member, on: channel), into: &bytes)
+        connection.write(bytes)
+    }
+
+    func connection(_ connection: PeerConnection, received frame: Frame) throws(WireError) {
+        let hello = try Hello(from: frame)
+        if let refusal = transport.refusal(of: hello, dialled: (member, channel)) {
+            return connection.end(PeerConnection.Ending(cause: refusal))
+        }
+        connection.established(with: hello, allowing: .nothing)
+        open = connection
+        openedAt = .now()
+        trouble = nil
+        logger.info("connected to the peer", metadata: ["label": "\(hello.label)"])
+        transport.delegate.transportConnected(hello, channel)
+    }
+
+    func connectionReadComplete(_ connection: PeerConnection) {}
+
+    func connectionEnded(_ connection: PeerConnection, _ ending: PeerConnection.Ending) {
+        if open != nil {
+            // One that was open for a moment only is a failure like any other: no fast circle of dialling and losing.
+            if openedAt + transport.options.maxRetryDelay < .now() { retryDelay.reset() }
+            transport.tellDelegateLater { [member, channel] in $0.transportDisconnected(member, channel) }
+        }
+        open = nil
+        pending = ByteBuffer()
+        unsentBytes = 0
+        if case .connected = state { retry(after: ending) }
+    }
+}
+
+extension PeerConnection.Ending {
+    /// Without the port of this end, which differs from one attempt to the next.
+    fileprivate static func failed(toConnect error: any Error) -> PeerConnection.Ending {
+        guard let error = error as? NIOConnectionError else { return PeerConnection.Ending(cause: errorText(of: error)) }
+        let reason: any Error = error.connectionErrors.first?.error ?? error.dnsAError ?? error.dnsAAAAError ?? error
+        return PeerConnection.Ending(cause: errorText(of: reason))
+    }
+}

@@ -1,0 +1,123 @@
+import Logging
+import NIOCore
+import NIOPosix
+import VikWire
+
+/// The side of replication that peers dial: accepts, answers the handshake, and hands on what peers send.
+///
+/// Bound to the node's loop.
+final class PeerListener: PeerConnectionOwner {
+    private struct Key: Hashable {
+        let member: MemberID
+        let channel: VikWire.Channel
+    }
+
+    private unowned let transport: PeerTransport
+    private let options: TransportOptions
+    private let logger: Logger
+    /// A socket that the kernel had already handed over may begin after that, when the transport is gone.
+    private var isStopped = false
+    /// Not yet through the handshake.
+    private var strangers: [ObjectIdentifier: PeerConnection] = [:]
+    /// Through it: one of each channel for each peer.
+    private var accepted: [Key: PeerConnection] = [:]
+    /// Whether the read that is going on brought a message.
+    private var hasMessages = false
+    /// Why the last stranger from a host was refused, so that the same cause is logged once.
+    private var refusals: [String: String] = [:]
+
+    init(of transport: PeerTransport) {
+        self.transport = transport
+        options = transport.options
+        logger = transport.logger
+    }
+
+    func bind(to address: HostPort) -> EventLoopFuture<any NIOCore.Channel> {
+        let listener = NIOLoopBound(self, eventLoop: transport.eventLoop)
+        return ServerBootstrap(group: transport.eventLoop, childGroup: transport.eventLoop)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childReplicationOptions(options)
+            .childChannelInitializer { [options] socket in
+                socket.eventLoop.makeCompletedFuture {
+                    let connection = PeerConnection(
+                        expecting: .hello, handshakeTimeout: options.handshakeTimeout, owner: listener.value)
+                    try socket.pipeline.syncOperations.addHandler(connection)
+                }
+            }
+            .bind(host: address.host, port: address.port)
+    }
+
+    /// Ends the connections of members that are no longer peers.
+    func endConnections(exceptOf isPeer: (MemberID) -> Bool) {
+        for (key, connection) in accepted where !isPeer(key.member) {
+            connection.end(.notPeer)
+        }
+    }
+
+    func stop() {
+        isStopped = true
+        for connection in Array(strangers.values) + Array(accepted.values) {
+            connection.end(.stopped)
+        }
+    }
+
+    // MARK: PeerConnectionOwner
+
+    func connectionBegan(_ connection: PeerConnection) {
+        guard !isStopped else { return connection.end(.stopped) }
+        guard strangers.count < options.maxStrangers else { return connection.end(.tooManyStrangers) }
+        strangers[ObjectIdentifier(connection)] = connection
+    }
+
+    func connection(_ connection: PeerConnection, received frame: Frame) throws(WireError) {
+        guard let peer = connection.peer else { return welcome(connection, try Hello(from: frame)) }
+        let message = try Message(from: frame)
+        hasMessages = true
+        transport.delegate.transportReceived(message, from: peer)
+    }
+
+    func connectionReadComplete(_ connection: PeerConnection) {
+        guard hasMessages else { return }
+        hasMessages = false
+        transport.delegate.transportReadComplete()
+    }
+
+    func connectionEnded(_ connection: PeerConnection, _ ending: PeerConnection.Ending) {
+        guard let peer = connection.peer else {
+            strangers[ObjectIdentifier(connection)] = nil
+            return logRefusal(of: connection, ending)
+        }
+        let key = Key(member: peer.member, channel: peer.channel)
+        if accepted[key] === connection { accepted[key] = nil }
+        // The read that broke the protocol may have brought messages before that.
+        if hasMessages { transport.tellDelegateLater { [self] _ in connectionReadComplete(connection) } }
+        logger.log(
+            level: ending.isViolation ? .warning : .debug, "the peer's connection ended: \(ending)",
+            metadata: ["peer": "\(peer.address)", "channel": "\(peer.channel)"])
+    }
+
+    private func welcome(_ connection: PeerConnection, _ hello: Hello) {
+        if let refusal = transport.refusal(of: hello, dialled: nil) {
+            return connection.end(PeerConnection.Ending(cause: refusal))
+        }
+        strangers[ObjectIdentifier(connection)] = nil
+        refusals[connection.remoteHost] = nil
+        connection.established(with: hello, allowing: .messages(hello.channel))
+        let key = Key(member: hello.member, channel: hello.channel)
+        let older = accepted.updateValue(connection, forKey: key)
+        older?.end(.replaced)
+        var bytes = ByteBuffer()
+        FrameEncoder.write(helloReply: transport.hello(to: hello.member, on: hello.channel), into: &bytes)
+        connection.write(bytes)
+        transport.delegate.transportAccepted(hello)
+    }
+
+    private func logRefusal(of connection: PeerConnection, _ ending: PeerConnection.Ending) {
+        let host = connection.remoteHost
+        // A probe that only connects is no news.
+        guard ending != .closedByPeer, ending != .stopped, refusals[host] != ending.cause else { return }
+        if refusals.count >= TransportOptions.maxRememberedRefusals { refusals.removeAll(keepingCapacity: true) }
+        refusals[host] = ending.cause
+        logger.warning("refused a replication connection: \(ending)", metadata: ["from": "\(host)"])
+    }
+}

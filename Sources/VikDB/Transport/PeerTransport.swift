@@ -1,0 +1,142 @@
+import Logging
+import NIOCore
+import VikWire
+
+/// The node's connections to its peers: two to each that it dials and sends on, two from each that it accepts and
+/// receives on (design rule 6; `proto-spec.md`).
+///
+/// Bound to the node's loop: made, used and called back there, and not Sendable. It lives until ``close()``.
+package final class PeerTransport {
+    private struct Links {
+        let control: PeerLink
+        let bulk: PeerLink
+    }
+
+    let eventLoop: any EventLoop
+    let options: TransportOptions
+    let logger: Logger
+    /// Bytes of messages handed to sockets since the start.
+    package internal(set) var bytesSent: UInt64 = 0
+    unowned let delegate: any TransportDelegate
+    private let identity: TransportIdentity
+    private let address: HostPort
+    private lazy var listener = PeerListener(of: self)
+    private var serverSocket: (any NIOCore.Channel)?
+    private var links: [MemberID: Links] = [:]
+    private var isStarted = false
+    private var isClosed = false
+
+    /// - Parameters:
+    ///   - address: where to listen.
+    ///   - peers: the other members and where they listen.
+    package init(
+        eventLoop: any EventLoop, identity: TransportIdentity, listenOn address: HostPort,
+        peers: [(member: MemberID, address: HostPort)], delegate: any TransportDelegate, logger: Logger,
+        options: TransportOptions
+    ) {
+        eventLoop.preconditionInEventLoop()
+        self.eventLoop = eventLoop
+        self.identity = identity
+        self.address = address
+        self.delegate = delegate
+        self.logger = logger
+        self.options = options
+        setPeers(peers)
+    }
+
+    /// Listens, and then dials the peers.
+    ///
+    /// - Returns: the port bound.
+    package func start() -> EventLoopFuture<Int> {
+        listener.bind(to: address).assumeIsolated().flatMapThrowing { [self] socket in
+            guard !isClosed, let port = socket.localAddress?.port else {
+                socket.close(promise: nil)
+                throw ChannelError.ioOnClosedChannel
+            }
+            serverSocket = socket
+            isStarted = true
+            startLinks()
+            return port
+        }.nonisolated()
+    }
+
+    /// Replaces the list of peers: new ones are dialled, those that are gone or have moved are let go.
+    package func setPeers(_ peers: [(member: MemberID, address: HostPort)]) {
+        precondition(!isClosed, "a closed transport has no peers")
+        precondition(peers.count < WireLimits.maxMembers, "a configuration has no more members")
+        let wanted = Dictionary(
+            peers.lazy.filter { $0.member != self.identity.member }.map { ($0.member, $0.address) },
+            uniquingKeysWith: { $1 })
+        for (member, old) in links where wanted[member] != old.control.address {
+            links[member] = nil
+            old.control.stop(.notPeer)
+            old.bulk.stop(.notPeer)
+        }
+        for (member, address) in wanted where links[member] == nil {
+            links[member] = Links(
+                control: PeerLink(to: member, at: address, on: .control, of: self),
+                bulk: PeerLink(to: member, at: address, on: .bulk, of: self))
+        }
+        listener.endConnections { links[$0] != nil }
+        if isStarted { startLinks() }
+    }
+
+    private func startLinks() {
+        for link in links.values {
+            link.control.start()
+            link.bulk.start()
+        }
+    }
+
+    /// Queues a message for the next ``flush()``; dropped if the peer is not connected or reads too slowly.
+    package func send(_ message: Message, to member: MemberID) {
+        guard let link = links[member] else { return }
+        switch message.channel {
+        case .control: link.control.send(message)
+        case .bulk: link.bulk.send(message)
+        }
+    }
+
+    /// Hands what was sent since the last flush to the sockets: one write for each connection that has something.
+    package func flush() {
+        for link in links.values {
+            link.control.flush()
+            link.bulk.flush()
+        }
+    }
+
+    /// Ends every connection; the delegate is not called any more.
+    package func close() -> EventLoopFuture<Void> {
+        isClosed = true
+        isStarted = false
+        for link in links.values {
+            link.control.stop(.stopped)
+            link.bulk.stop(.stopped)
+        }
+        links = [:]
+        listener.stop()
+        guard let serverSocket else { return eventLoop.makeSucceededVoidFuture() }
+        self.serverSocket = nil
+        return serverSocket.close()
+    }
+
+    // MARK: For links and listener
+
+    func hello(to peer: MemberID, on channel: VikWire.Channel) -> Hello {
+        identity.hello(to: peer, on: channel, delegate.localHello(to: peer))
+    }
+
+    func refusal(of hello: Hello, dialled: (member: MemberID, channel: VikWire.Channel)?) -> String? {
+        identity.refusal(of: hello, incarnation: delegate.localHello(to: hello.member).incarnation, dialled: dialled) {
+            links[$0] != nil
+        }
+    }
+
+    /// Tells the delegate later, because it may be in the midst of a call to this transport.
+    func tellDelegateLater(_ call: @escaping (any TransportDelegate) -> Void) {
+        eventLoop.assumeIsolated().execute { [self] in
+            guard !isClosed else { return }
+            call(delegate)
+        }
+    }
+}

@@ -1,0 +1,41 @@
+import NIOCore
+import VikWire
+
+/// Limits and waits of the transport. A plain value; tests shorten them.
+package struct TransportOptions: Sendable {
+    /// How long a connection may take to be made, and then to get through its handshake.
+    package var handshakeTimeout: TimeAmount = .seconds(5)
+    /// How long the kernel waits for a peer to acknowledge bytes before it gives the connection up. Without it a
+    /// connection would outlive a partition by minutes, deaf until TCP's own back-off ends.
+    package var unacknowledgedTimeout: TimeAmount = .seconds(5)
+    /// Pause before a peer is dialled again: doubles from the first to the second, with jitter.
+    package var minRetryDelay: TimeAmount = .milliseconds(50)
+    package var maxRetryDelay: TimeAmount = .seconds(2)
+    /// Bytes that may wait on a connection, the last message above them included in whole. A control message beyond is
+    /// dropped; an append beyond closes the connection, so that the leader probes anew.
+    package var maxControlQueueBytes = 4 << 20
+    package var maxBulkQueueBytes = 64 << 20
+    /// Accepted connections that are not yet through the handshake. Those that are need no limit of their own: there
+    /// is one of each channel for each peer.
+    package var maxStrangers = 64
+    /// Seed of the jitter.
+    package var seed: UInt64
+
+    package init(seed: UInt64) {
+        self.seed = seed
+    }
+
+    /// Largest piece read from a socket at once; entries of one read share it.
+    static let maxReadBytes = 256 << 10
+    /// A send buffer that has grown beyond this is let go after a flush.
+    static let maxIdleBufferBytes = 256 << 10
+    /// Remote addresses whose last refusal is remembered, to log it once.
+    static let maxRememberedRefusals = 64
+
+    func maxQueueBytes(_ channel: VikWire.Channel) -> Int {
+        switch channel {
+        case .control: maxControlQueueBytes
+        case .bulk: maxBulkQueueBytes
+        }
+    }
+}

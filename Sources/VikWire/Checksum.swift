@@ -1,0 +1,16 @@
+import CZlib
+import NIOCore
+
+/// CRC-32 (IEEE 802.3, as in zlib), the checksum of frames, log records, table blocks and small files.
+package enum Checksum {
+    /// The checksum of `bytes`, continuing from `seed` (the checksum of what came before).
+    package static func crc32(_ bytes: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
+        guard let base = bytes.bindMemory(to: UInt8.self).baseAddress else { return seed }
+        return UInt32(truncatingIfNeeded: CZlib.crc32_z(UInt(seed), base, bytes.count))
+    }
+
+    /// The checksum of the readable bytes of `buffer`.
+    package static func crc32(_ buffer: ByteBuffer, seed: UInt32 = 0) -> UInt32 {
+        buffer.withUnsafeReadableBytes { crc32($0, seed: seed) }
+    }
+}

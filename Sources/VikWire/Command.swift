@@ -1,0 +1,105 @@
+import NIOCore
+
+/// The payload of an entry of kind ``EntryKind/command``: one client's request, all of it or none.
+///
+/// Encoded once, by the gateway; read by the engine when it is applied, operation by operation and without copies.
+///
+///     offset size
+///     0      4    number of operations (1...1000)
+///     then for each operation
+///     0      1    1 = put, 2 = delete
+///     1      2    key length (1...4096)
+///     3      4    value length (0 for a delete)
+///     7      …    key, value
+package enum Command {
+    package static let headerBytes = 4
+    package static let operationHeaderBytes = 7
+
+    package static func writeHeader(operationCount: Int, into buffer: inout ByteBuffer) {
+        buffer.writeInteger(UInt32(operationCount))
+    }
+
+    package static func writePut(key: some Collection<UInt8>, value: some Collection<UInt8>, into buffer: inout ByteBuffer) {
+        buffer.writeMultipleIntegers(UInt8(1), UInt16(key.count), UInt32(value.count))
+        buffer.writeBytes(key)
+        buffer.writeBytes(value)
+    }
+
+    package static func writeDelete(key: some Collection<UInt8>, into buffer: inout ByteBuffer) {
+        buffer.writeMultipleIntegers(UInt8(2), UInt16(key.count), UInt32(0))
+        buffer.writeBytes(key)
+    }
+
+    /// A command of one put.
+    package static func put(key: some Collection<UInt8>, value: some Collection<UInt8>) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(headerBytes + operationHeaderBytes + key.count + value.count)
+        writeHeader(operationCount: 1, into: &buffer)
+        writePut(key: key, value: value, into: &buffer)
+        return buffer
+    }
+
+    /// A command of one delete.
+    package static func delete(key: some Collection<UInt8>) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        writeHeader(operationCount: 1, into: &buffer)
+        writeDelete(key: key, into: &buffer)
+        return buffer
+    }
+
+    /// Reads a command's operations in order, checking every length against its limit.
+    ///
+    /// - Returns: the number of operations.
+    @discardableResult
+    package static func forEachOperation(
+        in payload: ByteBuffer,
+        _ body: (_ ordinal: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Void
+    ) throws(WireError) -> Int {
+        let outcome: Result<Int, WireError> = payload.withUnsafeReadableBytes { bytes in
+            guard bytes.count >= headerBytes else { return .failure(.truncated("command header")) }
+            let count = Int(UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
+            guard count >= 1, count <= WireLimits.maxOperationsPerCommand else {
+                return .failure(
+                    .tooLarge(
+                        field: "operations in a command", value: UInt64(count),
+                        limit: UInt64(WireLimits.maxOperationsPerCommand)))
+            }
+            var offset = headerBytes
+            for ordinal in 0..<UInt32(count) {
+                guard bytes.count - offset >= operationHeaderBytes else {
+                    return .failure(.truncated("operation header"))
+                }
+                let kind = bytes[offset]
+                let keyLength = Int(
+                    UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: offset + 1, as: UInt16.self)))
+                let valueLength = Int(
+                    UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: offset + 3, as: UInt32.self)))
+                guard keyLength >= 1, keyLength <= WireLimits.maxKeyBytes else {
+                    return .failure(
+                        .tooLarge(field: "key", value: UInt64(keyLength), limit: UInt64(WireLimits.maxKeyBytes)))
+                }
+                guard valueLength <= WireLimits.maxValueBytes else {
+                    return .failure(
+                        .tooLarge(field: "value", value: UInt64(valueLength), limit: UInt64(WireLimits.maxValueBytes)))
+                }
+                offset += operationHeaderBytes
+                guard bytes.count - offset >= keyLength + valueLength else {
+                    return .failure(.truncated("operation"))
+                }
+                let key = UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + keyLength])
+                let value = UnsafeRawBufferPointer(
+                    rebasing: bytes[offset + keyLength..<offset + keyLength + valueLength])
+                offset += keyLength + valueLength
+                switch kind {
+                case 1: body(ordinal, key, value)
+                case 2 where valueLength == 0: body(ordinal, key, nil)
+                case 2: return .failure(.invalid("a delete has no value"))
+                default: return .failure(.unknown(field: "operation kind", value: UInt64(kind)))
+                }
+            }
+            guard offset == bytes.count else { return .failure(.invalid("bytes after the last operation")) }
+            return .success(count)
+        }
+        return try outcome.get()
+    }
+}

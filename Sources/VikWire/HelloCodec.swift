@@ -1,0 +1,74 @@
+import NIOCore
+
+/// The body of a Hello: `proto-spec.md` has the table.
+extension Hello {
+    /// The first bytes of every Hello body: "VIKDBRPL".
+    static let magic: UInt64 = 0x5649_4b44_4252_504c
+    /// Magic and version range, which no version may change.
+    static let prefixBytes = 12
+    /// Oldest version that this build speaks.
+    package static let oldestVersion: UInt16 = 1
+
+    func writeBody(into buffer: inout ByteBuffer) {
+        buffer.writeMultipleIntegers(
+            Self.magic, minVersion, maxVersion, features, channel.rawValue, authentication,
+            state.rawValue, UInt8(0))
+        buffer.writeRandomID(challenge)
+        buffer.writeRandomID(incarnation)
+        buffer.writeMultipleIntegers(member.rawValue, peer.rawValue)
+        buffer.writeRandomID(store)
+        buffer.writeRandomID(recordedStore)
+        buffer.writeWireString(label)
+        buffer.writeWireString(address)
+        buffer.writeWireString(apiAddress)
+    }
+
+    /// Decodes a frame of type `hello` or `helloReply`.
+    ///
+    /// The version range is judged before anything after it is read, because a later version may change the rest.
+    package init(from frame: Frame) throws(WireError) {
+        var body = frame.body
+        guard let (magic, minVersion, maxVersion) = body.readMultipleIntegers(as: (UInt64, UInt16, UInt16).self)
+        else { throw .truncated("hello") }
+        guard magic == Self.magic else { throw .badMagic }
+        guard minVersion >= 1, minVersion <= maxVersion else { throw .invalid("an impossible range of versions") }
+        guard minVersion <= Self.currentVersion, maxVersion >= Self.oldestVersion else {
+            let nearest = minVersion > Self.currentVersion ? minVersion : maxVersion
+            throw .unknown(field: "protocol version", value: UInt64(nearest))
+        }
+        guard
+            let (features, rawChannel, authentication, rawState, reserved) = body.readMultipleIntegers(
+                as: (UInt64, UInt8, UInt8, UInt8, UInt8).self),
+            let (challengeHigh, challengeLow, incarnationHigh, incarnationLow) = body.readMultipleIntegers(
+                as: (UInt64, UInt64, UInt64, UInt64).self),
+            let (member, peer, storeHigh, storeLow, recordedHigh, recordedLow) = body.readMultipleIntegers(
+                as: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64).self)
+        else { throw .truncated("hello") }
+        guard let channel = Channel(rawValue: rawChannel) else {
+            throw .unknown(field: "channel", value: UInt64(rawChannel))
+        }
+        guard authentication == 0 else {
+            throw .unknown(field: "authentication method", value: UInt64(authentication))
+        }
+        guard let state = StoreState(rawValue: rawState) else {
+            throw .unknown(field: "store state", value: UInt64(rawState))
+        }
+        guard reserved == 0 else { throw .unknown(field: "hello reserved field", value: UInt64(reserved)) }
+        let store = StoreID(high: storeHigh, low: storeLow)
+        guard member != 0, peer != 0, store != .zero else { throw .invalid("a hello without member, peer or store") }
+        let label = try body.readWireString("label", limit: WireLimits.maxLabelBytes)
+        guard !label.isEmpty else { throw .invalid("a hello without a label") }
+        let address = try body.readWireString("address", limit: WireLimits.maxAddressBytes)
+        let apiAddress = try body.readWireString("API address", limit: WireLimits.maxAddressBytes)
+        _ = try HostPort.parse(address)
+        _ = try HostPort.parse(apiAddress)
+        guard body.readableBytes == 0 else { throw .invalid("bytes after the end of a hello") }
+        self.init(
+            minVersion: minVersion, maxVersion: maxVersion, features: features, channel: channel,
+            authentication: authentication, challenge: RandomID(high: challengeHigh, low: challengeLow),
+            incarnation: Incarnation(high: incarnationHigh, low: incarnationLow), member: MemberID(rawValue: member),
+            peer: MemberID(rawValue: peer), store: store, state: state,
+            recordedStore: StoreID(high: recordedHigh, low: recordedLow), label: label, address: address,
+            apiAddress: apiAddress)
+    }
+}

@@ -1,0 +1,168 @@
+import NIOCore
+
+/// Asks for a vote, or (pre-vote) whether one would be given. Raft §5.2 and dissertation §9.6.
+package struct VoteRequest: Equatable, Sendable {
+    /// The candidate's term; in a pre-vote the term it would campaign in.
+    package var term: Term
+    package var isPreVote: Bool
+    /// Index and term of the candidate's last durable entry.
+    package var lastIndex: LogIndex
+    package var lastTerm: Term
+
+    package init(term: Term, isPreVote: Bool, lastIndex: LogIndex, lastTerm: Term) {
+        self.term = term
+        self.isPreVote = isPreVote
+        self.lastIndex = lastIndex
+        self.lastTerm = lastTerm
+    }
+}
+
+package struct VoteReply: Equatable, Sendable {
+    /// Granted: the term asked for. Refused: the voter's own term.
+    package var term: Term
+    package var isPreVote: Bool
+    package var isGranted: Bool
+
+    package init(term: Term, isPreVote: Bool, isGranted: Bool) {
+        self.term = term
+        self.isPreVote = isPreVote
+        self.isGranted = isGranted
+    }
+}
+
+/// Entries that follow `previousIndex` in the leader's log. Raft §5.3.
+package struct AppendRequest: Equatable, Sendable {
+    package var term: Term
+    package var previousIndex: LogIndex
+    package var previousTerm: Term
+    /// The leader's commit index. The receiver commits at most what this request has verified to match.
+    package var commit: LogIndex
+    /// Consecutive, starting at `previousIndex + 1`; may be empty (a probe).
+    package var entries: [Entry]
+
+    package init(term: Term, previousIndex: LogIndex, previousTerm: Term, commit: LogIndex, entries: [Entry]) {
+        self.term = term
+        self.previousIndex = previousIndex
+        self.previousTerm = previousTerm
+        self.commit = commit
+        self.entries = entries
+    }
+}
+
+package struct AppendReply: Equatable, Sendable {
+    package enum Outcome: Equatable, Sendable {
+        /// Everything up to here is durable at the follower and equal to the leader's log.
+        case matched(LogIndex)
+        /// The entry at `previousIndex` was missing or of another term. The hint is the last place where the
+        /// follower's log may agree: its index there and the term it has there (0, 0: nothing).
+        case rejected(previousIndex: LogIndex, hintIndex: LogIndex, hintTerm: Term)
+    }
+
+    package var term: Term
+    package var outcome: Outcome
+
+    package init(term: Term, outcome: Outcome) {
+        self.term = term
+        self.outcome = outcome
+    }
+}
+
+/// Keeps a leader in office, tells the commit index, and opens a read-index round. Dissertation §6.4.
+package struct Heartbeat: Equatable, Sendable {
+    package var term: Term
+    /// min(commit, what this follower is known to match), because it may overtake appends (design rule 6).
+    package var commit: LogIndex
+    /// Number of the newest read-index round; the reply confirms this round and all before it.
+    package var round: UInt64
+
+    package init(term: Term, commit: LogIndex, round: UInt64) {
+        self.term = term
+        self.commit = commit
+        self.round = round
+    }
+}
+
+package struct HeartbeatReply: Equatable, Sendable {
+    package var term: Term
+    package var round: UInt64
+
+    package init(term: Term, round: UInt64) {
+        self.term = term
+        self.round = round
+    }
+}
+
+/// A follower's reads ask the leader for a read index; one request serves all reads that waited.
+package struct ReadIndexRequest: Equatable, Sendable {
+    package var term: Term
+    /// Chosen by the follower, never used twice by one process.
+    package var context: UInt64
+
+    package init(term: Term, context: UInt64) {
+        self.term = term
+        self.context = context
+    }
+}
+
+package struct ReadIndexReply: Equatable, Sendable {
+    package var term: Term
+    package var context: UInt64
+    package var index: LogIndex
+
+    package init(term: Term, context: UInt64, index: LogIndex) {
+        self.term = term
+        self.context = context
+        self.index = index
+    }
+}
+
+/// A message from one RaftCore to another.
+///
+/// The types of snapshot transfer and membership change are reserved, see ``MessageType``.
+package enum Message: Equatable, Sendable {
+    case voteRequest(VoteRequest)
+    case voteReply(VoteReply)
+    case append(AppendRequest)
+    case appendReply(AppendReply)
+    case heartbeat(Heartbeat)
+    case heartbeatReply(HeartbeatReply)
+    case readIndexRequest(ReadIndexRequest)
+    case readIndexReply(ReadIndexReply)
+
+    package var term: Term {
+        switch self {
+        case .voteRequest(let message): message.term
+        case .voteReply(let message): message.term
+        case .append(let message): message.term
+        case .appendReply(let message): message.term
+        case .heartbeat(let message): message.term
+        case .heartbeatReply(let message): message.term
+        case .readIndexRequest(let message): message.term
+        case .readIndexReply(let message): message.term
+        }
+    }
+}
+
+/// The type byte of a frame.
+package enum MessageType: UInt8, Sendable, CaseIterable {
+    case hello = 1
+    case helloReply = 2
+    case voteRequest = 16
+    case voteReply = 17
+    case append = 18
+    case appendReply = 19
+    case heartbeat = 20
+    case heartbeatReply = 21
+    case readIndexRequest = 22
+    case readIndexReply = 23
+    /// Reserved for snapshot transfer: refused by this version.
+    case snapshotOffer = 32
+    case snapshotChunk = 33
+    case snapshotReply = 34
+    /// Reserved for membership change and hand-over: refused by this version.
+    case joinRequest = 48
+    case joinReply = 49
+    case timeoutNow = 50
+
+    package var isReserved: Bool { rawValue >= 32 }
+}

@@ -1,0 +1,114 @@
+import Glibc
+import Testing
+
+extension ProcessTests {
+    @Suite struct SingleNodeTests {
+        @Test func saysThatItIsAlone() throws {
+            let node = try SingleNode()
+            defer { extendLifetime(node) }
+            let client = node.process.client()
+            let health = try client.request("GET", "/health")
+            #expect(health.status == 200)
+            let body = try health.json()
+            #expect(body.role == "single-node")
+            #expect(body.status == "healthy")
+            #expect(body.memtableSize != nil && body.walSize != nil && body.sstableCount != nil)
+            let status = try client.request("GET", "/cluster/status").json()
+            #expect(status.replication == false)
+            #expect(status.mode == "single-node")
+            #expect(node.process.log.contains("API listening"))
+            #expect(!node.process.log.contains("Cluster mode enabled"))
+        }
+
+        /// SIGKILL in the middle of writes, several times: each acknowledged write is there after the next start, in
+        /// the log or in the tables that were flushed meanwhile.
+        @Test func killedNodeKeepsWhatItAcknowledged() throws {
+            let node = try SingleNode(flags: ["-memtable-max-size", "65536", "-log-segment-size", "65536"])
+            defer { extendLifetime(node) }
+            var acknowledged: [Int] = []
+            let filling = String(repeating: "v", count: 700).base64
+            for round in 0..<4 {
+                let client = node.process.client()
+                let end = monotonicNanoseconds() + 500_000_000
+                var number = round * 1_000_000
+                while monotonicNanoseconds() < end {
+                    let answer = try client.request(
+                        "PUT", "/kv/\("key\(number)".pathKey)", body: #"{"value":"\#(filling)"}"#)
+                    if answer.status == 200 { acknowledged.append(number) }
+                    number += 1
+                }
+                node.process.kill()
+                try node.process.start()
+                try node.waitUntilReady()
+            }
+            #expect(acknowledged.count > 100)
+            let client = node.process.client()
+            let lost = try acknowledged.filter { number in
+                try client.request("GET", "/kv/\("key\(number)".pathKey)").json().value != filling
+            }
+            #expect(lost.isEmpty, "\(lost.count) of \(acknowledged.count) are lost, first \(lost.first ?? 0)")
+            let tables = try client.request("GET", "/health").json().sstableCount
+            print("acknowledged and found again: \(acknowledged.count) writes, \(tables ?? 0) tables")
+            #expect(tables ?? 0 > 0, "nothing was flushed, so only the log was tried")
+        }
+
+        /// SIGTERM while requests are on their way: each gets an answer or a closed connection, the node ends with
+        /// status 0, and what it acknowledged is there afterwards.
+        @Test func stopsWithinSeconds() throws {
+            let node = try SingleNode()
+            defer { extendLifetime(node) }
+            let stop = StopFlag()
+            let process = node.process
+            let counts = Shared<[Int]>(Array(repeating: 0, count: 8))
+            let workers = Workers(8) { number in
+                let client = process.client()
+                while !stop.isSet {
+                    let key = "\(number)-\(counts.value[number])".pathKey
+                    guard
+                        let answer = try? client.request("PUT", "/kv/\(key)", body: #"{"value":"eA=="}"#),
+                        answer.status == 200
+                    else { return }
+                    counts.change { $0[number] += 1 }
+                }
+            }
+            usleep(500_000)
+            let start = monotonicNanoseconds()
+            process.signal(SIGTERM)
+            #expect(try process.waitForExit(within: 10) == .code(0))
+            print("SIGTERM under load to exit: \(Int(secondsSince(start) * 1_000)) ms")
+            stop.raise()
+            try workers.wait(within: 20)
+            try process.start()
+            try node.waitUntilReady()
+            let client = process.client()
+            for (number, count) in counts.value.enumerated() {
+                #expect(count > 0)
+                let lost = try (0..<count).filter { index in
+                    try client.request("GET", "/kv/\("\(number)-\(index)".pathKey)").status != 200
+                }
+                #expect(lost.isEmpty, "\(lost.count) of \(count) of client \(number) are lost")
+            }
+        }
+
+        @Test func secondSignalEndsAtOnce() throws {
+            let cluster = ClusterProcess()
+            defer { extendLifetime(cluster) }
+            try cluster.start()
+            let leader = try cluster.waitForLeader()
+            for node in cluster.nodes where node !== leader { node.kill() }
+            // Writes that can no longer commit keep the first stop waiting.
+            let workers = Workers(4) { number in
+                _ = try? leader.client().request("PUT", "/kv/\("k\(number)".pathKey)", body: #"{"value":"eA=="}"#)
+            }
+            usleep(50_000)
+            leader.signal(SIGINT)
+            usleep(50_000)
+            let start = monotonicNanoseconds()
+            leader.signal(SIGINT)
+            let exit = try leader.waitForExit(within: 5)
+            #expect(exit == .signal(SIGINT) || exit == .code(0))
+            #expect(secondsSince(start) < 1)
+            try workers.wait(within: 20)
+        }
+    }
+}

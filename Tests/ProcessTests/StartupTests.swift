@@ -1,0 +1,140 @@
+import Glibc
+import Testing
+
+extension ProcessTests {
+    /// What does not start says why in one sentence and ends with a status other than 0.
+    @Suite struct StartupTests {
+        @Test(arguments: [
+            (["-node-id", "a"], "-cluster"),
+            (["-cluster", "localhost:8081"], "-node-id"),
+            (["-no-such-flag"], "-no-such-flag"),
+            (["stray"], "stray"),
+            (["-addr", "nonsense"], "-addr"),
+            (["-memtable-max-size", "65535"], "65536"),
+            (["-heartbeat", "55"], "steps of 10"),
+            (["-election-timeout", "60-90"], "-heartbeat"),
+            (["-read-consistency", "eventual"], "linearizable"),
+            (["-node-id", "a", "-cluster", "localhost:8081,localhost:8081"], "twice"),
+            (["-node-id", "a", "-cluster", "localhost:9001", "-replication-port", "9002"], "-replication-port"),
+            (["-node-id", "a", "-cluster", "192.0.2.1:9001", "-replication-port", "9001"], "-advertise-replication"),
+            (
+                ["-node-id", "a", "-cluster", "localhost:9001", "-bootstrap-without", "localhost:1"],
+                "-bootstrap-without"
+            ),
+        ])
+        func wrongFlags(flags: [String], named: String) throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let run = try Finished(
+                Program.vikdb,
+                ["-wal-path", directory.path + "/wal", "-sstable-dir", directory.path + "/tables"] + flags, within: 10)
+            expectRefused(run, naming: named)
+        }
+
+        @Test(arguments: ["-version", "--version", "-help", "--help", "-h"])
+        func informationIsNoError(flag: String) throws {
+            let run = try Finished(Program.vikdb, [flag], within: 10)
+            #expect(run.exit == .code(0))
+            #expect(run.output.contains("vikdb"))
+            #expect(run.errors.isEmpty)
+        }
+
+        @Test func lockedDirectory() throws {
+            let node = try SingleNode()
+            defer { extendLifetime(node) }
+            let run = try Finished(
+                Program.vikdb,
+                [
+                    "-addr", "127.0.0.1:\(Ports.take())", "-wal-path", node.process.directory + "/wal",
+                    "-sstable-dir", node.process.directory + "/sstables",
+                ], within: 10)
+            expectRefused(run, naming: "locked")
+        }
+
+        @Test func portInUse() throws {
+            let node = try SingleNode()
+            defer { extendLifetime(node) }
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let address = "127.0.0.1:\(node.process.apiPort)"
+            let run = try Finished(
+                Program.vikdb,
+                ["-addr", address, "-wal-path", directory.path + "/wal", "-sstable-dir", directory.path + "/tables"],
+                within: 10)
+            expectRefused(run, naming: address)
+        }
+
+        @Test func replicationPortInUse() throws {
+            let node = try SingleNode()
+            defer { extendLifetime(node) }
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let port = "\(node.process.apiPort)"
+            let run = try Finished(
+                Program.vikdb,
+                [
+                    "-addr", "127.0.0.1:\(Ports.take())", "-node-id", "a", "-cluster", "127.0.0.1:\(port)",
+                    "-replication-port", port, "-wal-path", directory.path + "/wal",
+                    "-sstable-dir", directory.path + "/tables",
+                ], within: 10)
+            expectRefused(run, naming: port)
+        }
+
+        /// A directory that cannot be made, and the two halves of different stores.
+        @Test func wrongDirectories() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            TextFile.write("a file", to: directory.path + "/file")
+            let inFile = try Finished(
+                Program.vikdb,
+                [
+                    "-addr", "127.0.0.1:\(Ports.take())", "-wal-path", directory.path + "/file/wal",
+                    "-sstable-dir", directory.path + "/tables",
+                ], within: 10)
+            expectRefused(inFile, naming: directory.path + "/file")
+
+            let one = try SingleNode()
+            defer { extendLifetime(one) }
+            let other = try SingleNode()
+            defer { extendLifetime(other) }
+            try one.stop()
+            try other.stop()
+            let mixed = try Finished(
+                Program.vikdb,
+                [
+                    "-addr", "127.0.0.1:\(Ports.take())", "-wal-path", one.process.directory + "/wal",
+                    "-sstable-dir", other.process.directory + "/sstables",
+                ], within: 10)
+            expectRefused(mixed, naming: one.process.directory + "/wal")
+            #expect(mixed.errors.contains(other.process.directory + "/sstables"))
+        }
+
+        /// A member's directories under another member's flags.
+        @Test func foreignStore() throws {
+            let cluster = ClusterProcess(nodes: 2)
+            defer { extendLifetime(cluster) }
+            try cluster.start()
+            for node in cluster.nodes { node.kill() }
+            let first = cluster.nodes[0].directory
+            let second = cluster.nodes[1].directory
+            #expect(rename(first + "/wal", first + "/own-wal") == 0)
+            #expect(rename(first + "/sstables", first + "/own-sstables") == 0)
+            #expect(rename(second + "/wal", first + "/wal") == 0)
+            #expect(rename(second + "/sstables", first + "/sstables") == 0)
+            try cluster.nodes[0].start()
+            #expect(try cluster.nodes[0].waitForExit(within: 10) == .code(1))
+            #expect(cluster.nodes[0].log.contains("belong to the member"))
+        }
+
+        private func expectRefused(_ run: Finished, naming text: String) {
+            guard case .code(let code) = run.exit, code != 0 else {
+                Issue.record("ended with \(run.exit): \(run.errors)")
+                return
+            }
+            let lines = run.errors.split(separator: "\n")
+            #expect(lines.count == 1, "\(run.errors)")
+            #expect(run.errors.contains(text), "\(run.errors)")
+            #expect(run.output.isEmpty)
+        }
+    }
+}

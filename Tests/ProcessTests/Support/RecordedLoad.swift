@@ -1,0 +1,176 @@
+import Glibc
+import Synchronization
+import VikTestSupport
+
+/// Clients that read and write a cluster through its HTTP API, each on a thread, and record what they did and saw.
+///
+/// Each write has a value of its own, so that the checker knows which write a read saw. Any thread.
+final class RecordedLoad: Sendable {
+    struct Mix: Sendable {
+        var clients = 4
+        /// Keys that all clients share.
+        var keys = 12
+        var pauseMilliseconds: UInt32 = 2
+    }
+
+    private let cluster: ClusterProcess
+    private let mix: Mix
+    private let stop = StopFlag()
+    private let records: Mutex<[HistoryOperation]> = Mutex([])
+    private let workers: Mutex<Workers?> = Mutex(nil)
+
+    init(_ cluster: ClusterProcess, _ mix: Mix = Mix()) {
+        self.cluster = cluster
+        self.mix = mix
+    }
+
+    func start(seed: UInt64) {
+        let workers = Workers(mix.clients) { [self] number in
+            var client = RecordingClient(number: number, cluster: cluster)
+            var random = SeededRandom(seed: seed &+ UInt64(number))
+            while !stop.isSet {
+                let key = "key\(Int(random.next() % UInt64(mix.keys)))"
+                switch random.next() % 10 {
+                case 0..<4: client.put(key)
+                // A key of the client's own, written once: nothing can excuse its absence later.
+                case 4: client.put("only-\(number)-\(client.operations.count)")
+                case 5: client.delete(key)
+                default: client.get(key, at: Int(random.next() % UInt64(cluster.nodes.count)))
+                }
+                usleep(mix.pauseMilliseconds * 1_000)
+            }
+            records.withLock { $0.append(contentsOf: client.operations) }
+        }
+        self.workers.withLock { $0 = workers }
+    }
+
+    /// Lets the clients end, also where a test ends early: they hold on to the cluster.
+    func cancel() {
+        stop.raise()
+    }
+
+    /// Stops the clients, then reads every key once more, at every node: what was acknowledged must still be there.
+    func finish() throws -> History {
+        stop.raise()
+        try workers.withLock { $0 }?.wait(within: 60)
+        var all = records.withLock { $0 }
+        var reader = RecordingClient(number: mix.clients, cluster: cluster)
+        for key in Set(all.map(\.key)).sorted() {
+            for node in cluster.nodes.indices {
+                guard reader.get(key, at: node) == .ok else {
+                    throw TimedOut(description: "\(key) could not be read from \(cluster.nodes[node].label) at the end")
+                }
+            }
+        }
+        all.append(contentsOf: reader.operations)
+        return History(all)
+    }
+}
+
+/// One client and its records; for one thread.
+struct RecordingClient {
+    private let number: Int
+    private let cluster: ClusterProcess
+    private let clients: [HTTPClient]
+    /// The node that took the last write.
+    private var leader = 0
+    private(set) var operations: [HistoryOperation] = []
+
+    init(number: Int, cluster: ClusterProcess) {
+        self.number = number
+        self.cluster = cluster
+        clients = cluster.nodes.map { $0.client() }
+    }
+
+    mutating func put(_ key: String) {
+        let value = "\(number).\(operations.count)"
+        write(.put, key, value, "PUT", body: #"{"value":"\#(value.base64)"}"#)
+    }
+
+    mutating func delete(_ key: String) {
+        write(.delete, key, nil, "DELETE", body: nil)
+    }
+
+    @discardableResult
+    mutating func get(_ key: String, at node: Int) -> HistoryOperation.Outcome {
+        let call = monotonicNanoseconds()
+        var value: String?
+        var outcome = HistoryOperation.Outcome.notApplied
+        if let answer = try? clients[node].request("GET", "/kv/\(key.pathKey)"), let body = try? answer.json() {
+            switch answer.status {
+            case 200:
+                value = body.value?.base64Decoded
+                outcome = .ok
+            case 404: outcome = .ok
+            default: break
+            }
+        }
+        record(.get, key, value, call: call, outcome, node)
+        return outcome
+    }
+
+    private mutating func write(
+        _ kind: HistoryOperation.Kind, _ key: String, _ value: String?, _ method: String, body: String?
+    ) {
+        let call = monotonicNanoseconds()
+        var outcome = HistoryOperation.Outcome.notApplied
+        for _ in 0...cluster.nodes.count {
+            let node = leader
+            do {
+                let answer = try clients[node].request(method, "/kv/\(key.pathKey)", body: body)
+                if answer.status == 307, let next = Self.redirected(answer, in: cluster) {
+                    leader = next
+                    continue
+                }
+                if answer.status == 200 {
+                    outcome = .ok
+                } else if try answer.json().outcome != "not_applied" {
+                    outcome = .unknown
+                }
+            } catch HTTPClientError.notConnected {
+                outcome = .notApplied
+            } catch {
+                outcome = .unknown
+            }
+            record(kind, key, value, call: call, outcome, node)
+            if outcome != .ok { leader = (node + 1) % cluster.nodes.count }
+            return
+        }
+        record(kind, key, value, call: call, outcome, leader)
+    }
+
+    private mutating func record(
+        _ kind: HistoryOperation.Kind, _ key: String, _ value: String?, call: UInt64,
+        _ outcome: HistoryOperation.Outcome, _ node: Int
+    ) {
+        operations.append(
+            HistoryOperation(
+                client: number, kind: kind, key: key, value: value, call: call,
+                return: outcome == .unknown ? nil : monotonicNanoseconds(), outcome: outcome,
+                node: cluster.nodes[node].label))
+    }
+
+    /// The node that a redirect names.
+    static func redirected(_ answer: HTTPAnswer, in cluster: ClusterProcess) -> Int? {
+        guard let location = answer.headers["location"] else { return nil }
+        let authority = location.dropFirst("http://".count).prefix { $0 != "/" }
+        return cluster.nodes.firstIndex { "\($0.host):\($0.apiPort)" == authority }
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed on every machine.
+struct SeededRandom {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,32 @@
+import Glibc
+
+/// A node alone, without `-node-id` and `-cluster`; killed when the last reference goes.
+final class SingleNode: Sendable {
+    let process: NodeProcess
+    private let directory = TemporaryDirectory()
+
+    init(flags: [String] = []) throws {
+        process = NodeProcess(
+            label: "node", apiPort: Ports.take(), directory: directory.path + "/node", flags: flags)
+        try process.start()
+        try waitUntilReady()
+    }
+
+    deinit {
+        process.kill()
+    }
+
+    /// A node alone still elects itself before it takes a write.
+    func waitUntilReady() throws {
+        let client = process.client(timeout: 2)
+        _ = try poll(within: 20, for: "the node's first read; its log:\n\(process.log)") {
+            try process.requireRunning()
+            return (try? client.request("GET", "/kv/\("none".pathKey)")).flatMap { $0.status == 404 ? true : nil }
+        }
+    }
+
+    func stop() throws {
+        process.signal(SIGTERM)
+        _ = try process.waitForExit(within: 10)
+    }
+}

@@ -1,0 +1,71 @@
+import NIOCore
+import Testing
+import VikDB
+import VikWire
+
+/// Mutated targets and bodies: never a crash, and what is accepted keeps the limits.
+@Suite struct GatewayFuzzTests {
+    @Test func mutatedRequests() {
+        var random = GatewayRandom()
+        var limits = GatewayLimits()
+        limits.maxKeyBytes = 12
+        limits.maxValueBytes = 24
+        limits.maxBatchBytes = 60
+        let bodies = [
+            #"{"value":"YWJjZGVm"}"#, #"{"keys":["YQ==","Yg=="],"values":["YWJj",""]}"#,
+            #"{"start_key":"YQ==","end_key":"Yg==","limit":17}"#, #" { "value" : "\/\u0041==" } "#,
+        ].map { Array($0.utf8) }
+        let targets = [
+            "/kv/YWJjZGVm", "/kv/range?start=a%20b&end=c+d&limit=5&encoding=base64&consistency=stale", "/kv/batch",
+            "/kv/%2B_-%2f?consistency=linearizable", "http://a:1/kv/range?",
+        ].map { Array($0.utf8) }
+        let methods: [RequestMethod] = [.get, .put, .delete, .post, .head, .other]
+        var accepted = (bodies: 0, targets: 0)
+        for _ in 0..<300_000 {
+            let body = ByteBuffer(bytes: mutate(bodies.randomElement(using: &random)!, &random))
+            if let command = try? RequestBody.put(key: [1], body, limits) {
+                accepted.bodies += check(command, limits)
+            }
+            if let batch = try? RequestBody.batch(body, limits) {
+                #expect(check(batch.command, limits) == batch.count)
+                accepted.bodies += 1
+            }
+            if let range = try? RequestBody.range(body, consistency: nil, limits) {
+                #expect(range.start.count <= 12 && range.end.count <= 12 && (range.limit ?? 1) <= 10_000)
+                accepted.bodies += 1
+            }
+            let text = String(decoding: mutate(targets.randomElement(using: &random)!, &random), as: UTF8.self)
+            if let target = try? Route.originForm(text),
+                let route = try? Route(methods.randomElement(using: &random)!, target, limits)
+            {
+                if case .put(let key) = route { #expect((1...12).contains(key.count)) }
+                accepted.targets += 1
+            }
+        }
+        print("accepted \(accepted.bodies) bodies and \(accepted.targets) targets")
+        #expect(accepted.bodies > 1_000 && accepted.targets > 1_000)
+    }
+
+    private func check(_ command: ByteBuffer, _ limits: GatewayLimits) -> Int {
+        let count = try? Command.forEachOperation(in: command) { _, key, value in
+            #expect((1...limits.maxKeyBytes).contains(key.count))
+            #expect(value?.count ?? .max <= limits.maxValueBytes)
+        }
+        return count ?? -1
+    }
+
+    private func mutate(_ seed: [UInt8], _ random: inout GatewayRandom) -> [UInt8] {
+        var bytes = seed
+        for _ in 0..<Int.random(in: 0...3, using: &random) {
+            let place = Int.random(in: 0...bytes.count, using: &random)
+            switch Int.random(in: 0..<5, using: &random) {
+            case 0: bytes.insert(UInt8.random(in: 0...255, using: &random), at: place)
+            case 1: bytes.insert(Array(#""\{}[],:=%&?/AQ"#.utf8).randomElement(using: &random)!, at: place)
+            case 2: bytes.removeLast(bytes.count - place)
+            case 3 where place < bytes.count: bytes[place] ^= 1 << UInt8.random(in: 0...7, using: &random)
+            default: bytes.replaceSubrange(place..<place, with: bytes[..<(bytes.count - place)])
+            }
+        }
+        return bytes
+    }
+}

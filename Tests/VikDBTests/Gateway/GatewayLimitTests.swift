@@ -1,0 +1,127 @@
+import Foundation
+import Testing
+import VikDB
+import VikWire
+
+/// Sizes: what just fits, and what is one too large.
+@Suite struct GatewayLimitTests {
+    /// Each legal key gets through in every legal spelling, the longest one with each character percent-encoded.
+    @Test func largestKey() async throws {
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            let key = [UInt8](repeating: 0xFF, count: 4_096)
+            let text = base64(key)
+            let encoded = text.utf8.map { "%" + String($0, radix: 16) }.joined()
+            for path in [text.replacingOccurrences(of: "/", with: "_"), encoded] {
+                let put = client.request("PUT", "/kv/\(path)", #"{"value":""}"#)
+                #expect(put?.status == 200, "\(put?.text ?? "closed")")
+                #expect(gateway.service.contents[key]?.bytes == [])
+                gateway.service.fill([:])
+            }
+            let bytes = key.map { "%" + String($0, radix: 16) }.joined()
+            #expect(client.request("GET", "/kv/range?start=\(bytes)&end=\(bytes)&limit=10000")?.status == 200)
+            #expect(client.request("GET", "/kv/range?start=\(encoded)&end=\(encoded)&encoding=base64")?.status == 200)
+        }
+    }
+
+    @Test func tooLarge() async throws {
+        var options = GatewayOptions()
+        options.limits.maxKeyBytes = 10
+        options.limits.maxValueBytes = 100
+        options.limits.maxBatchPairs = 3
+        options.limits.maxBatchBytes = 200
+        try await GatewayHarness.run(options) { gateway in
+            let client = gateway.client()
+            let key = base64([UInt8](repeating: 7, count: 11))
+            let value = base64([UInt8](repeating: 7, count: 101))
+            let large = base64([UInt8](repeating: 7, count: 96))
+            let cases: [(String, String, String?, String, String)] = [
+                ("PUT", "/kv/\(key)", #"{"value":""}"#, "-max-key-bytes", "10"),
+                ("GET", "/kv/\(key)", nil, "-max-key-bytes", "10"),
+                ("DELETE", "/kv/\(key)", nil, "-max-key-bytes", "10"),
+                ("GET", "/kv/range?start=12345678901", nil, "-max-key-bytes", "10"),
+                ("GET", "/kv/range?encoding=base64&end=\(key)", nil, "-max-key-bytes", "10"),
+                ("POST", "/kv/range", #"{"start_key":"\#(key)"}"#, "-max-key-bytes", "10"),
+                ("PUT", "/kv/a2V5", #"{"value":"\#(value)"}"#, "-max-value-bytes", "100"),
+                ("POST", "/kv/batch", #"{"keys":["\#(key)"],"values":[""]}"#, "-max-key-bytes", "10"),
+                ("POST", "/kv/batch", #"{"keys":["a2V5"],"values":["\#(value)"]}"#, "-max-value-bytes", "100"),
+                ("POST", "/kv/batch", #"{"keys":["YQ==","Yg==","Yw==","ZA=="],"#, "-max-batch-pairs", "3"),
+                (
+                    "POST", "/kv/batch", #"{"values":["\#(large)","\#(large)"],"keys":["a2V5a2V5","a2V5"]}"#,
+                    "-max-batch-bytes", "200"
+                ),
+            ]
+            for (method, target, body, flag, limit) in cases {
+                let answer = try #require(client.request(method, target, body))
+                #expect(answer.status == 413, "\(answer.text)")
+                #expect(answer.error.contains(flag) && answer.error.contains(limit), "\(answer.error)")
+                #expect(answer.headers["connection"] == nil)
+            }
+            #expect(gateway.service.writes == 0)
+            let fits = base64([UInt8](repeating: 7, count: 100))
+            #expect(client.request("PUT", "/kv/a2V5a2V5a2U=", #"{"value":"\#(fits)"}"#)?.status == 200)
+            #expect(
+                client.request("POST", "/kv/batch", #"{"keys":["a2V5a2V5","a2V5"],"values":["\#(large)",""]}"#)?.status
+                    == 200)
+        }
+    }
+
+    @Test func largestValueAndBatch() async throws {
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            let value = [UInt8](repeating: 0xFF, count: 1 << 20)
+            let text = base64(value)
+            let escaped = text.replacingOccurrences(of: "/", with: "\\/")
+            #expect(client.request("PUT", "/kv/a2V5", #"{"value":"\#(text)"}"#)?.status == 200)
+            #expect(gateway.service.contents[Array("key".utf8)]?.bytes.count == 1 << 20)
+            #expect(client.request("PUT", "/kv/a2V5", #"{"value":"\#(escaped)"}"#)?.status == 200)
+            #expect(client.request("GET", "/kv/a2V5")?.json["value"] as? String == text)
+            let tooLong = base64([UInt8](repeating: 0xFF, count: 1 << 20 + 1))
+            let refused = try #require(client.request("PUT", "/kv/a2V5", #"{"value":"\#(tooLong)"}"#))
+            #expect(refused.status == 413)
+            #expect(refused.error.contains("1048576 (-max-value-bytes)"))
+            // 8 MiB of keys and values in 1,000 pairs.
+            let part = base64([UInt8](repeating: 0xFF, count: (8 << 20) / 1_000 - 3))
+            let keys = (0..<1_000).map { "\"" + base64([UInt8($0 >> 8), UInt8($0 & 255), 0]) + "\"" }
+            let values = keys.map { _ in "\"\(part)\"" }
+            let batch = #"{"keys":[\#(keys.joined(separator: ","))],"values":[\#(values.joined(separator: ","))]}"#
+            let answer = try #require(client.request("POST", "/kv/batch", batch))
+            #expect(answer.json["count"] as? Int == 1_000, "\(answer.text)")
+            let items = String(repeating: "\"YQ==\",", count: 1_000_000)
+            let many = try #require(client.request("POST", "/kv/batch", #"{"keys":[\#(items)"#))
+            #expect(many.status == 413)
+            #expect(many.error.contains("1000 (-max-batch-pairs)"))
+        }
+    }
+
+    /// The 413 is readable although the client sends all of its body first; then the connection closes.
+    @Test(arguments: [true, false]) func drainsAnOversizedBody(isChunked: Bool) async throws {
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            let body = [UInt8](repeating: UInt8(ascii: "A"), count: 16 << 20)
+            let framing =
+                isChunked
+                ? "Transfer-Encoding: chunked\r\n\r\n\(String(body.count, radix: 16))\r\n"
+                : "Content-Length: \(body.count)\r\n\r\n"
+            client.send("PUT /kv/a2V5 HTTP/1.1\r\nHost: x\r\n" + framing)
+            #expect(client.send(body))
+            client.closeOutput()
+            let answer = try #require(client.response())
+            #expect(answer.status == 413)
+            #expect(answer.headers["connection"] == "close")
+            #expect(answer.error.contains("-max-value-bytes"))
+            #expect(answer.outcome == "not_applied")
+            #expect(client.seesEnd())
+        }
+    }
+
+    @Test func contradictoryLimits() {
+        #expect(GatewayLimits().contradiction == nil)
+        var limits = GatewayLimits()
+        limits.maxKeyBytes = WireLimits.maxKeyBytes + 1
+        #expect(limits.contradiction?.contains("-max-key-bytes") == true)
+        limits = GatewayLimits()
+        limits.maxValueBytes = 0
+        #expect(limits.contradiction?.contains("-max-value-bytes") == true)
+    }
+}

@@ -1,0 +1,68 @@
+import NIOCore
+import VikDB
+import VikWire
+
+/// What is durable of one member: hard state and log. A plain value.
+struct SimulatedDisk {
+    var store: StoreID
+    var hardState = HardState()
+    /// The entry with index i stands at i - 1.
+    private(set) var entries: [Entry] = []
+
+    init(store: StoreID) {
+        self.store = store
+    }
+
+    /// A log of empty entries with these terms, as in figure 7 of the paper; the first entry is `configuration`.
+    init(store: StoreID, hardState: HardState, terms: [Term], configuration: Configuration) {
+        self.store = store
+        self.hardState = hardState
+        for (offset, term) in terms.enumerated() {
+            let index = LogIndex(offset + 1)
+            entries.append(
+                index == 1
+                    ? Entry(index: 1, term: term, kind: .configuration, payload: configuration.encoded())
+                    : Entry(index: index, term: term, kind: .noOp))
+        }
+    }
+
+    var lastIndex: LogIndex { LogIndex(entries.count) }
+    var lastTerm: Term { entries.last?.term ?? 0 }
+
+    func entry(at index: LogIndex) -> Entry? {
+        index >= 1 && index <= lastIndex ? entries[Int(index - 1)] : nil
+    }
+
+    /// Writes a group the way the log store does: the hard state first, then the entries.
+    ///
+    /// - Parameter entryLimit: how many of its entries get to disk before the crash; nil: all.
+    mutating func write(_ group: PersistGroup, entryLimit: Int? = nil) {
+        if let state = group.hardState {
+            precondition(state.term >= hardState.term, "the term on disk goes down")
+            precondition(
+                state.term > hardState.term || hardState.vote == .none || hardState.vote == state.vote,
+                "the vote on disk changes within term \(state.term)")
+            hardState = state
+        }
+        let written = group.entries.prefix(entryLimit ?? group.entries.count)
+        guard let first = written.first else { return }
+        precondition(first.index <= lastIndex + 1, "the log on disk has a gap")
+        entries.removeSubrange(Int(first.index - 1)...)
+        entries.append(contentsOf: written)
+    }
+
+    var restored: RestoredState {
+        var state = RestoredState()
+        state.hardState = hardState
+        state.lastIndex = lastIndex
+        for entry in entries {
+            if entry.term != state.termRuns.last?.term {
+                state.termRuns.append(TermRun(firstIndex: entry.index, term: entry.term))
+            }
+            if entry.kind == .configuration, let configuration = try? Configuration(from: entry.payload) {
+                state.configurations.append(IndexedConfiguration(index: entry.index, configuration: configuration))
+            }
+        }
+        return state
+    }
+}

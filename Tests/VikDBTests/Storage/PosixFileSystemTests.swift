@@ -1,0 +1,91 @@
+import Glibc
+import NIOCore
+import Testing
+import VikDB
+import VikWire
+
+/// The production file system against a real directory.
+@Suite struct PosixFileSystemTests {
+    private let fileSystem = PosixFileSystem()
+
+    @Test func bytesAreWrittenAndRead() throws {
+        try withTemporaryDirectory { root in
+            let file = try fileSystem.open(root + "/file", .create)
+            try file.allocate(10_000)
+            #expect(try file.size() == 10_000)
+            try file.write(ByteBuffer(string: "vik"), at: 4095)
+            try file.sync()
+            #expect(try file.bytes(at: 4094, count: 5) == ByteBuffer(bytes: [0, 0x76, 0x69, 0x6b, 0]))
+            #expect(try file.bytes(at: 9_999, count: 100).readableBytes == 1)
+            try file.truncate(to: 4097)
+            let again = try fileSystem.open(root + "/file", .read)
+            #expect(try again.size() == 4097)
+            #expect(try again.bytes(at: 4095, count: 10) == ByteBuffer(string: "vi"))
+            #expect(throws: StorageError.io(operation: "write", path: root + "/file", code: EBADF)) {
+                try again.write(ByteBuffer(string: "x"), at: 0)
+            }
+            var status = stat()
+            #expect(stat(root + "/file", &status) == 0 && status.st_mode & 0o777 == 0o600)
+        }
+    }
+
+    @Test func namesAreCreatedRenamedAndRemoved() throws {
+        try withTemporaryDirectory { root in
+            let directory = root + "/a/b//c/"
+            try fileSystem.createDirectory(directory)
+            try fileSystem.createDirectory(directory)
+            _ = try fileSystem.open(directory + "/2", .create)
+            _ = try fileSystem.open(directory + "/1", .create)
+            #expect(throws: StorageError.io(operation: "open", path: directory + "/1", code: EEXIST)) {
+                _ = try fileSystem.open(directory + "/1", .create)
+            }
+            #expect(try fileSystem.list(directory) == ["1", "2"])
+            try fileSystem.rename(directory + "/1", to: directory + "/2")
+            try fileSystem.syncDirectory(directory)
+            #expect(try fileSystem.list(directory) == ["2"])
+            #expect(fileSystem.exists(directory + "/2") && !fileSystem.exists(directory + "/1"))
+            try fileSystem.remove(directory + "/2")
+            #expect(throws: StorageError.io(operation: "open", path: directory + "/2", code: ENOENT)) {
+                _ = try fileSystem.open(directory + "/2", .readWrite)
+            }
+            #expect(throws: StorageError.self) { try fileSystem.list(root + "/none") }
+        }
+    }
+
+    @Test func symbolicLinksAreNotFollowed() throws {
+        try withTemporaryDirectory { root in
+            _ = try fileSystem.open(root + "/file", .create)
+            #expect(symlink(root + "/file", root + "/link") == 0)
+            for mode in [OpenMode.read, .readWrite, .create] {
+                #expect(throws: StorageError.self) { _ = try fileSystem.open(root + "/link", mode) }
+            }
+        }
+    }
+
+    @Test func aLockIsExclusiveUntilItGoes() throws {
+        try withTemporaryDirectory { root in
+            var lock: (any FileLock)? = try fileSystem.lock(root + "/lock")
+            #expect(throws: StorageError.locked(path: root + "/lock")) { _ = try fileSystem.lock(root + "/lock") }
+            #expect(lock != nil)
+            lock = nil
+            _ = try fileSystem.lock(root + "/lock")
+        }
+    }
+
+    @Test func aLogLivesInARealDirectory() throws {
+        try withTemporaryDirectory { root in
+            let options = LogOptions(segmentBytes: 64 << 10)
+            let entries = (1...2000).map { logEntry($0, bytes: 100) }
+            let (store, _) = try LogStore.open(directory: root + "/wal", fileSystem: fileSystem, options: options)
+            for first in stride(from: 0, to: 2000, by: 100) {
+                try store.append(Array(entries[first..<first + 100]))
+                try store.sync()
+            }
+            try store.save(HardState(term: 3, vote: MemberID(rawValue: 4), commit: 5))
+            let (reopened, recovered) = try LogStore.open(
+                directory: root + "/wal", fileSystem: fileSystem, options: options)
+            #expect(try everything(in: reopened, recovered) == entries)
+            #expect(recovered.hardState == HardState(term: 3, vote: MemberID(rawValue: 4), commit: 5))
+        }
+    }
+}

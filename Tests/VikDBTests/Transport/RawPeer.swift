@@ -1,0 +1,118 @@
+import NIOCore
+import NIOPosix
+import Synchronization
+import VikWire
+
+/// A bare socket that says what the test says, dialled or accepted.
+final class RawPeer: Sendable {
+    private let socket: any NIOCore.Channel
+    private let collector: Collector
+
+    private struct State {
+        var received = ByteBuffer()
+        var isClosed = false
+    }
+
+    private final class Collector: ChannelInboundHandler, Sendable {
+        typealias InboundIn = ByteBuffer
+        let state = Mutex(State())
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            var bytes = unwrapInboundIn(data)
+            state.withLock { _ = $0.received.writeBuffer(&bytes) }
+        }
+
+        func channelInactive(context: ChannelHandlerContext) {
+            state.withLock { $0.isClosed = true }
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            context.close(promise: nil)
+        }
+    }
+
+    private init(_ socket: any NIOCore.Channel, _ collector: Collector) {
+        self.socket = socket
+        self.collector = collector
+    }
+
+    static func dial(_ port: Int) async throws -> RawPeer {
+        let collector = Collector()
+        let socket = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .channelInitializer { $0.pipeline.addHandler(collector) }
+            .connect(host: "127.0.0.1", port: port).get()
+        return RawPeer(socket, collector)
+    }
+
+    func send(_ bytes: ByteBuffer) async throws {
+        try await socket.writeAndFlush(bytes)
+    }
+
+    /// Everything received so far.
+    var received: ByteBuffer { collector.state.withLock { $0.received } }
+    var isClosed: Bool { collector.state.withLock { $0.isClosed } }
+
+    func stopReading() async throws {
+        try await socket.setOption(.autoRead, value: false).get()
+    }
+
+    func close() async throws {
+        if !isClosed { try? await socket.close() }
+    }
+
+    /// Listens, and hands each connection on as it is accepted.
+    static func listen(
+        _ accepted: @escaping @Sendable (RawPeer) -> Void
+    ) async throws -> any NIOCore.Channel {
+        try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { socket in
+                let collector = Collector()
+                return socket.pipeline.addHandler(collector).map { accepted(RawPeer(socket, collector)) }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+    }
+}
+
+extension Hello {
+    /// The Hello of member `number`, dialling member `peer`.
+    static func from(_ number: UInt64, to peer: UInt64, _ channel: VikWire.Channel) -> Hello {
+        Hello(
+            channel: channel, incarnation: .zero, member: MemberID(rawValue: number), peer: MemberID(rawValue: peer),
+            store: StoreID(high: number, low: number), state: .empty, label: "raw\(number)",
+            address: "127.0.0.1:\(9_000 + number)", apiAddress: "127.0.0.1:\(8_000 + number)")
+    }
+
+    var dialled: ByteBuffer {
+        var bytes = ByteBuffer()
+        FrameEncoder.write(hello: self, into: &bytes)
+        return bytes
+    }
+
+    var answered: ByteBuffer {
+        var bytes = ByteBuffer()
+        FrameEncoder.write(helloReply: self, into: &bytes)
+        return bytes
+    }
+}
+
+extension Message {
+    var frame: ByteBuffer {
+        var bytes = ByteBuffer()
+        FrameEncoder.write(self, into: &bytes)
+        return bytes
+    }
+
+    static func heartbeat(round: UInt64) -> Message {
+        .heartbeat(Heartbeat(term: 1, commit: 0, round: round))
+    }
+
+    /// An append of `count` entries of `bytes` each.
+    static func append(after previous: LogIndex, count: Int, bytes: Int) -> Message {
+        let payloads = [ByteBuffer](repeating: ByteBuffer(repeating: 7, count: bytes), count: count)
+        return .append(
+            AppendRequest(
+                term: 1, previousIndex: previous, previousTerm: previous == 0 ? 0 : 1, commit: 0,
+                entries: Entry.batch(from: previous + 1, term: 1, kind: .command, payloads: payloads)))
+    }
+}

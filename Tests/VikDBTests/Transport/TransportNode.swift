@@ -1,0 +1,229 @@
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+import VikDB
+import VikWire
+
+/// A ``PeerTransport`` on a loop of its own over real sockets, and what its delegate was told.
+final class TransportNode: Sendable {
+    let member: MemberID
+    let store: StoreID
+    let seen = Mutex(Seen())
+    let log = LogRecorder()
+    let loop: any EventLoop
+    private let parts: NIOLoopBoundBox<(transport: PeerTransport, delegate: Delegate)?>
+    private let boundPort = Mutex(0)
+
+    /// What the delegate was told so far.
+    struct Seen: Sendable {
+        struct Link: Hashable, Sendable {
+            let member: MemberID
+            let channel: VikWire.Channel
+        }
+
+        var messages: [(message: Message, from: MemberID)] = []
+        var batches = 0
+        /// Messages that no ``TransportDelegate/transportReadComplete()`` followed yet.
+        var unfinished = 0
+        var connected: [Link] = []
+        var disconnected: [Link] = []
+        var accepted: [Hello] = []
+        var greeted: [Hello] = []
+
+        /// Links that are up now.
+        var up: Set<Link> {
+            var count: [Link: Int] = [:]
+            for link in connected { count[link, default: 0] += 1 }
+            for link in disconnected { count[link, default: 0] -= 1 }
+            return Set(count.filter { $0.value > 0 }.keys)
+        }
+    }
+
+    private final class Delegate: TransportDelegate {
+        unowned let node: TransportNode
+        private let local: LocalHello
+
+        init(node: TransportNode, localHello: LocalHello) {
+            self.node = node
+            self.local = localHello
+        }
+
+        func localHello(to member: MemberID) -> LocalHello { local }
+
+        func transportReceived(_ message: Message, from peer: Hello) {
+            node.seen.withLock {
+                $0.messages.append((message, peer.member))
+                $0.unfinished += 1
+            }
+        }
+
+        func transportReadComplete() {
+            node.seen.withLock {
+                $0.batches += 1
+                $0.unfinished = 0
+            }
+        }
+
+        func transportConnected(_ peer: Hello, _ channel: VikWire.Channel) {
+            node.seen.withLock {
+                $0.connected.append(Seen.Link(member: peer.member, channel: channel))
+                $0.greeted.append(peer)
+            }
+        }
+
+        func transportDisconnected(_ member: MemberID, _ channel: VikWire.Channel) {
+            node.seen.withLock { $0.disconnected.append(Seen.Link(member: member, channel: channel)) }
+        }
+
+        func transportAccepted(_ peer: Hello) {
+            node.seen.withLock { $0.accepted.append(peer) }
+        }
+    }
+
+    init(_ number: UInt64) {
+        member = MemberID(rawValue: number)
+        store = StoreID(high: number, low: number)
+        loop = MultiThreadedEventLoopGroup.singleton.next()
+        parts = NIOLoopBoundBox.makeEmptyBox(eventLoop: loop)
+    }
+
+    var port: Int { boundPort.withLock { $0 } }
+    var address: HostPort { get throws { try HostPort(host: "127.0.0.1", port: port) } }
+
+    /// Starts without peers: whose ports are known only once they listen.
+    func start(
+        port: Int = 0, incarnation: Incarnation = .zero, state: StoreState = .empty,
+        configure: @escaping @Sendable (inout TransportOptions) -> Void = { _ in }
+    ) async throws {
+        let bound = try await loop.flatSubmit { [self] in
+            var options = TransportOptions(seed: member.rawValue)
+            options.minRetryDelay = .milliseconds(5)
+            options.maxRetryDelay = .milliseconds(50)
+            configure(&options)
+            let delegate = Delegate(node: self, localHello: LocalHello(incarnation: incarnation, state: state))
+            do {
+                let identity = TransportIdentity(
+                    member: member, store: store, label: "node\(member)",
+                    address: try HostPort(host: "127.0.0.1", port: 9_000 + Int(member.rawValue)),
+                    apiAddress: try HostPort(host: "127.0.0.1", port: 8_000 + Int(member.rawValue)))
+                let transport = PeerTransport(
+                    eventLoop: loop, identity: identity,
+                    listenOn: try HostPort(host: "127.0.0.1", port: port, forListening: true), peers: [],
+                    delegate: delegate, logger: log.logger, options: options)
+                parts.value = (transport, delegate)
+                return transport.start()
+            } catch {
+                return loop.makeFailedFuture(error)
+            }
+        }.get()
+        boundPort.withLock { $0 = bound }
+    }
+
+    func setPeers(_ peers: [(member: MemberID, address: HostPort)]) async throws {
+        try await onLoop { $0.setPeers(peers) }
+    }
+
+    func setPeers(_ nodes: [TransportNode]) async throws {
+        try await setPeers(nodes.map { ($0.member, try $0.address) })
+    }
+
+    func send(_ messages: [Message], to member: MemberID) async throws {
+        try await onLoop { transport in
+            for message in messages { transport.send(message, to: member) }
+            transport.flush()
+        }
+    }
+
+    func stop() async throws {
+        try await loop.flatSubmit { [self] in
+            guard let transport = parts.value?.transport else { return loop.makeSucceededVoidFuture() }
+            return transport.close()
+        }.get()
+        try await loop.submit { [self] in parts.value = nil }.get()
+    }
+
+    /// Closes the transport in one go with every timer that is due within `stall`.
+    func closeTogetherWithTimers(stall: TimeAmount) async throws {
+        try await loop.submit { [self] in
+            loop.assumeIsolated().scheduleTask(in: .nanoseconds(1)) { [self] in
+                _ = parts.value?.transport.close()
+                parts.value = nil
+            }
+            let end = NIODeadline.now() + stall
+            while NIODeadline.now() < end {}
+        }.get()
+    }
+
+    private func onLoop(_ body: @escaping @Sendable (PeerTransport) -> Void) async throws {
+        try await loop.submit { [self] in body(parts.value!.transport) }.get()
+    }
+
+    /// Runs `body` with nodes that all know each other and are connected, and stops them afterwards.
+    static func cluster(_ count: Int, _ body: ([TransportNode]) async throws -> Void) async throws {
+        let nodes = (1...UInt64(count)).map { TransportNode($0) }
+        try await running(nodes) {
+            for node in nodes { try await node.start() }
+            for node in nodes { try await node.setPeers(nodes.filter { $0 !== node }) }
+            for node in nodes {
+                try await eventually("all links of \(node.member)") {
+                    node.seen.withLock { $0.up.count == 2 * (count - 1) && $0.accepted.count == 2 * (count - 1) }
+                }
+            }
+            try await body(nodes)
+        }
+    }
+
+    /// Runs `body` and stops the nodes afterwards, come what may.
+    static func running(_ nodes: [TransportNode], _ body: () async throws -> Void) async throws {
+        do {
+            try await body()
+        } catch {
+            for node in nodes { try await node.stop() }
+            throw error
+        }
+        for node in nodes { try await node.stop() }
+    }
+}
+
+/// Waits for `condition`, for ten seconds at most.
+func eventually(
+    _ what: String, at location: SourceLocation = #_sourceLocation, _ condition: () throws -> Bool
+) async throws {
+    let deadline = NIODeadline.now() + .seconds(10)
+    while try !condition() {
+        guard NIODeadline.now() < deadline else {
+            Issue.record("not within 10 s: \(what)", sourceLocation: location)
+            throw CancellationError()
+        }
+        try await Task.sleep(for: .milliseconds(2))
+    }
+}
+
+/// Keeps log lines of level warning and above.
+final class LogRecorder: Sendable {
+    private let kept = Mutex<[String]>([])
+
+    var warnings: [String] { kept.withLock { $0 } }
+
+    var logger: Logger {
+        Logger(label: "transport") { _ in Handler(recorder: self) }
+    }
+
+    private struct Handler: LogHandler {
+        let recorder: LogRecorder
+        var metadataProvider: Logger.MetadataProvider?
+        var metadata: Logger.Metadata = [:]
+        var logLevel = Logger.Level.warning
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            recorder.kept.withLock { $0.append("\(event.message)") }
+        }
+    }
+}

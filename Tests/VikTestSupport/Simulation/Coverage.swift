@@ -1,0 +1,69 @@
+/// What happened in a run, or in many: a green suite says what it has seen. A plain value.
+package struct Coverage: Sendable {
+    package enum Counter: String, CaseIterable, Sendable {
+        case elections = "leaders elected"
+        case leaderSteppedDown = "leader stepped down"
+        case preVoteRefused = "pre-vote refused"
+        case voteRefused = "vote refused"
+        case logTruncated = "log truncated"
+        case appendRejected = "append rejected"
+        case crashes
+        case crashInsideJob = "crash inside a job"
+        case crashInRecovery = "crash inside recovery"
+        case unsyncedEntriesLost = "unsynced entries lost in crash"
+        case unsyncedEntriesKept = "part of an unsynced group kept in crash"
+        case voteLost = "vote or term lost in crash"
+        case tornTail = "torn tail recovered"
+        case restarts
+        case cleanStops = "clean stops"
+        case diskErrors = "node stopped by a disk error"
+        case pauses
+        case slowDisks = "slow disks"
+        case partitions
+        case oneWayLinks = "one-way links"
+        case messagesLost = "messages lost"
+        case messagesDuplicated = "messages duplicated"
+        case codecRoundTrips = "messages through the wire codec"
+        case segmentsRotated = "runs in which a log segment was rotated"
+        case memtablesFlushed = "runs in which a memtable was flushed"
+        case merges = "runs in which tables were merged"
+        case logReplayed = "engine caught up from the log after restart"
+        case fetches = "old entries fetched for a slow follower"
+        case wipes = "disks wiped"
+        case readmissions = "wiped store readmitted"
+        case writesAcknowledged = "writes acknowledged"
+        case writesRefused = "writes refused"
+        case writesUnknown = "writes unknown"
+        case followerReads = "linearizable reads answered by a follower"
+        case leaderReads = "linearizable reads answered by a leader"
+        case readsRefused = "reads refused"
+        case staleReads = "stale reads"
+        case durabilityChecks = "committed entries looked up on disks"
+        case quorumOfOne = "runs of a single node"
+    }
+
+    private var counts: [Int] = Array(repeating: 0, count: Counter.allCases.count)
+
+    package init() {}
+
+    package subscript(counter: Counter) -> Int {
+        get { counts[Self.position[counter]!] }
+        set { counts[Self.position[counter]!] = newValue }
+    }
+
+    private static let position = Dictionary(
+        uniqueKeysWithValues: zip(Counter.allCases, Counter.allCases.indices))
+
+    package mutating func add(_ other: Coverage) {
+        for index in counts.indices { counts[index] += other.counts[index] }
+    }
+
+    /// What never happened.
+    package var missing: [Counter] {
+        zip(Counter.allCases, counts).filter { $0.1 == 0 }.map(\.0)
+    }
+
+    package var report: String {
+        zip(Counter.allCases, counts).map { "  \($0.0.rawValue): \($0.1)" }.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,83 @@
+import NIOCore
+import VikDB
+import VikWire
+
+/// The links between the nodes: which of them carry messages, and when those arrive. A plain value.
+struct SimulatedNetwork {
+    /// `isCut[a][b]`: nothing gets from a to b.
+    private var isCut: [[Bool]]
+    /// Latest arrival by direction and channel, for links that keep order.
+    private var lastArrival: [UInt64]
+    private let nodeCount: Int
+
+    init(nodeCount: Int) {
+        self.nodeCount = nodeCount
+        isCut = Array(repeating: Array(repeating: false, count: nodeCount), count: nodeCount)
+        lastArrival = Array(repeating: 0, count: nodeCount * nodeCount * 2)
+    }
+
+    func carries(from sender: Int, to receiver: Int) -> Bool {
+        !isCut[sender][receiver]
+    }
+
+    /// A connection needs both directions.
+    func connects(_ left: Int, _ right: Int) -> Bool {
+        carries(from: left, to: right) && carries(from: right, to: left)
+    }
+
+    mutating func cut(from sender: Int, to receiver: Int) {
+        isCut[sender][receiver] = true
+    }
+
+    /// Nothing gets from one group to another; a node may be in several.
+    mutating func split(_ groups: [[Int]]) {
+        for left in 0..<nodeCount {
+            for right in 0..<nodeCount where left != right {
+                isCut[left][right] = !groups.contains { $0.contains(left) && $0.contains(right) }
+            }
+        }
+    }
+
+    mutating func heal() {
+        for index in isCut.indices { isCut[index] = Array(repeating: false, count: nodeCount) }
+    }
+
+    /// When copies of a message sent now will arrive; none if it is lost.
+    mutating func arrivals(
+        now: UInt64, from sender: Int, to receiver: Int, on channel: VikWire.Channel, _ profile: SimulationProfile,
+        using random: inout SplitMix64
+    ) -> [UInt64] {
+        guard carries(from: sender, to: receiver) else { return [] }
+        if Int.random(in: 0..<1_000, using: &random) < profile.lossChance { return [] }
+        var copies = 1
+        if Int.random(in: 0..<1_000, using: &random) < profile.duplicationChance { copies = 2 }
+        let link = (sender * nodeCount + receiver) * 2 + Int(channel.rawValue)
+        return (0..<copies).map { copy in
+            var arrival = now + UInt64.random(in: profile.delay, using: &random)
+            if copy > 0 || Int.random(in: 0..<1_000, using: &random) < profile.longDelayChance {
+                arrival += UInt64.random(in: profile.longDelay, using: &random)
+            }
+            if profile.isOrdered, copy == 0 {
+                arrival = max(arrival, lastArrival[link] + 1)
+                lastArrival[link] = arrival
+            }
+            return arrival
+        }
+    }
+}
+
+extension Message {
+    /// The connection that a message of this type travels on.
+    var channel: VikWire.Channel {
+        if case .append = self { .bulk } else { .control }
+    }
+
+    /// The message after its way through the real codec.
+    func codecRoundTrip() throws(WireError) -> Message {
+        var buffer = ByteBuffer()
+        FrameEncoder.write(self, into: &buffer)
+        guard let frame = try FrameDecoder(mode: .messages(channel)).next(from: &buffer), buffer.readableBytes == 0
+        else { throw .truncated("a whole frame") }
+        return try Message(from: frame)
+    }
+}

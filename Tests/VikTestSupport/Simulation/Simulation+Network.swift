@@ -1,0 +1,109 @@
+import NIOCore
+import VikDB
+import VikWire
+
+/// Messages and connections.
+extension Simulation {
+    func node(_ member: MemberID) -> SimulatedNode {
+        nodes.first { $0.member == member }!
+    }
+
+    func send(_ message: Message, from process: SimulatedProcess, to member: MemberID) {
+        let sender = process.node
+        let receiver = node(member)
+        noteClaims(of: message, by: process, to: member)
+        // A message travels on a connection, and that reaches one process.
+        guard let target = process.connected[receiver.position] else { return }
+        let arrivals = network.arrivals(
+            now: now, from: sender.position, to: receiver.position, on: message.channel, hostility, using: &random)
+        if arrivals.isEmpty { coverage[.messagesLost] += 1 }
+        if arrivals.count > 1 { coverage[.messagesDuplicated] += 1 }
+        let store = sender.store
+        for arrival in arrivals {
+            schedule(after: arrival - now) { [unowned self] in
+                deliver(message, from: sender, store: store, to: receiver, target)
+            }
+        }
+    }
+
+    private func deliver(
+        _ message: Message, from sender: SimulatedNode, store: StoreID, to receiver: SimulatedNode, _ target: Int
+    ) {
+        guard let process = receiver.process, process.number == target,
+            network.carries(from: sender.position, to: receiver.position)
+        else { return }
+        trace.note(
+            9, UInt64(sender.position), UInt64(receiver.position), message.term,
+            text: "\(sender.label) -> \(receiver.label): \(brief(message))")
+        var received = message
+        if profile.usesCodec {
+            coverage[.codecRoundTrips] += 1
+            guard let decoded = try? message.codecRoundTrip(), decoded == message else {
+                return fail("the codec changes \(brief(message))")
+            }
+            received = decoded
+        }
+        let input = NodeInput.message(received, from: sender.member, store: store)
+        at(process, after: 0) { [unowned self] in arrive(input, at: process) }
+    }
+
+    private func brief(_ message: Message) -> String {
+        if case .append(let request) = message {
+            return "append term \(request.term) after \(request.previousIndex) of \(request.previousTerm), "
+                + "\(request.entries.count) entries, commit \(request.commit)"
+        }
+        return "\(message)"
+    }
+
+    // MARK: Connections
+
+    /// Dials, now and again, every peer that no connection reaches.
+    func scheduleConnecting(_ process: SimulatedProcess, after delay: UInt64) {
+        at(process, after: delay) { [unowned self] in
+            for peer in nodes where peer !== process.node { connect(process, to: peer) }
+            scheduleConnecting(process, after: draw(20_000...60_000))
+        }
+    }
+
+    private func connect(_ process: SimulatedProcess, to peer: SimulatedNode) {
+        guard let target = peer.process, !peer.isPaused, process.connected[peer.position] == nil,
+            network.connects(process.node.position, peer.position)
+        else { return }
+        let hello = target.hello(to: process.node)
+        let own = process.shell.localHello(to: peer.member).incarnation
+        // The transport refuses members of another cluster.
+        guard own == .zero || hello.incarnation == .zero || own == hello.incarnation else { return }
+        var buffer = ByteBuffer()
+        FrameEncoder.write(helloReply: hello, into: &buffer)
+        guard let frame = try? FrameDecoder(mode: .helloReply).next(from: &buffer), (try? Hello(from: frame)) == hello
+        else { return fail("the codec changes a hello") }
+        trace.note(
+            10, UInt64(process.node.position), UInt64(peer.position),
+            text: "\(process.node.label) reaches \(peer.label)")
+        process.connected[peer.position] = target.number
+        arrive(.peerConnected(hello), at: process)
+    }
+
+    /// The connection from `process` to `peer` breaks, once it is noticed.
+    func disconnect(_ process: SimulatedProcess, from peer: SimulatedNode, after delay: UInt64) {
+        let number = process.connected[peer.position]
+        at(process, after: delay) { [unowned self] in
+            guard let number, process.connected[peer.position] == number else { return }
+            process.connected[peer.position] = nil
+            trace.note(
+                11, UInt64(process.node.position), UInt64(peer.position),
+                text: "\(process.node.label) loses \(peer.label)")
+            arrive(.peerDisconnected(peer.member), at: process)
+        }
+    }
+
+    /// Connections over cut links are noticed sooner or later, or not at all before the link is whole again.
+    func noticeCuts() {
+        for node in nodes {
+            guard let process = node.process else { continue }
+            for peer in nodes where peer !== node && !network.connects(node.position, peer.position) && chance(50) {
+                disconnect(process, from: peer, after: draw(0...1_000_000))
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+import VikDB
+import VikWire
+
+/// What directed tests do to a cluster that is otherwise calm. Nodes go by position.
+extension Simulation {
+    /// Starts all nodes and waits for a leader that can serve.
+    ///
+    /// - Returns: its position; nil if there is none in time.
+    package func startCluster() -> Int? {
+        startAll()
+        return awaitLeader()
+    }
+
+    /// Waits until some node leads that is none of `others` and has committed an entry of its own term.
+    package func awaitLeader(otherThan others: [Int] = [], within time: UInt64 = 5_000_000) -> Int? {
+        run(within: time) { servingLeader(otherThan: others) != nil }
+        return servingLeader(otherThan: others)
+    }
+
+    private func servingLeader(otherThan others: [Int]) -> Int? {
+        nodes.first { node in
+            guard !others.contains(node.position), !node.isPaused, let core = node.process?.shell.core else {
+                return false
+            }
+            return core.isLeader && core.termOfEntry(at: core.commit) == core.term
+        }?.position
+    }
+
+    package func core(of position: Int) -> RaftCore? {
+        nodes[position].process?.shell.core
+    }
+
+    /// Proposes a write of a fresh value at a node.
+    package func put(_ key: String, at position: Int) -> UInt64 {
+        issueWrite([key], client: .max, at: nodes[position])
+    }
+
+    package func get(_ key: String, at position: Int) -> UInt64 {
+        issue(.get(key: key, .linearizable), client: .max, at: nodes[position])
+    }
+
+    /// How a request ended; nil while it has not.
+    package func outcome(of token: UInt64) -> Reply.Outcome? {
+        clients.outcomes[token]
+    }
+
+    /// Waits for the end of a request.
+    package func awaitOutcome(of token: UInt64, within time: UInt64 = 5_000_000) -> Reply.Outcome? {
+        run(within: time) { clients.pending[token] == nil }
+        // What begins now begins after this request's end, not at the same instant.
+        run(for: 1)
+        return outcome(of: token)
+    }
+
+    /// Only the nodes of one group hear each other; a node may be in several groups.
+    package func split(_ groups: [[Int]]) {
+        network.split(groups)
+    }
+
+    package func cut(from sender: Int, to receiver: Int) {
+        network.cut(from: sender, to: receiver)
+    }
+
+    package func heal() {
+        network.heal()
+    }
+
+    /// Syncs at this node take `factor` times as long.
+    package func slowDown(_ position: Int, by factor: UInt64) {
+        nodes[position].slowness = factor
+    }
+
+    /// Issues the profile's mixed load until ``proveLiveness()``.
+    package func startLoad() {
+        startClients()
+    }
+
+    /// Holds what the clients saw against the order that it must have.
+    package func finish() {
+        proveLiveness()
+        judgeHistory()
+    }
+
+    /// Gives a node, in one append that `sender` may send as its leader, all that is committed and that it lacks.
+    package func deliverCommitted(from sender: Int, to receiver: Int) {
+        guard let process = nodes[receiver].process, let leader = core(of: sender), let core = core(of: receiver) else {
+            return
+        }
+        let request = AppendRequest(
+            term: leader.term, previousIndex: core.commit, previousTerm: core.termOfEntry(at: core.commit)!,
+            commit: oracle.committedIndex, entries: oracle.committed.filter { $0.index > core.commit })
+        let input = NodeInput.message(.append(request), from: nodes[sender].member, store: nodes[sender].store)
+        at(process, after: 0) { [unowned self] in arrive(input, at: process) }
+    }
+}

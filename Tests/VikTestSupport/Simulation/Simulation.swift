@@ -1,0 +1,99 @@
+import VikDB
+import VikWire
+
+/// A cluster of real node shells, logs and engines in a world made of a seed: time, network, disks, threads and clients
+/// are simulated, and every step is held against what Raft and the API promise.
+///
+/// Owns all of it; one thread. One seed is one run: nothing here depends on anything else.
+package final class Simulation {
+    package let profile: SimulationProfile
+    package internal(set) var coverage = Coverage()
+    /// The first promise that was broken; nothing happens after it.
+    package internal(set) var violation: String?
+    package internal(set) var history = History()
+
+    var random: SplitMix64
+    var trace: Trace
+    var queue = EventQueue()
+    /// Microseconds.
+    package internal(set) var now: UInt64 = 0
+    package let nodes: [SimulatedNode]
+    var network: SimulatedNetwork
+    var oracle = SafetyOracle()
+    /// The highest index that a store, lost or not, acknowledged to the leader of a term.
+    var acknowledged: [StoreID: [Term: LogIndex]] = [:]
+    var clients: ClientState
+    /// The network's and the disks' hostility at present: the profile's, or none.
+    var hostility: SimulationProfile
+    var isFaulty = false
+    private var nextProcessNumber = 1
+
+    package init(_ profile: SimulationProfile, isPrinted: Bool = false) {
+        self.profile = profile
+        hostility = profile
+        random = SplitMix64(seed: profile.seed)
+        trace = Trace(isPrinted: isPrinted)
+        nodes = (0..<profile.nodeCount).map(SimulatedNode.init(position:))
+        network = SimulatedNetwork(nodeCount: profile.nodeCount)
+        clients = ClientState(profile)
+        if profile.nodeCount == 1 { coverage[.quorumOfOne] += 1 }
+    }
+
+    package var traceHash: UInt64 { trace.hash }
+    var cluster: [String] { nodes.map(\.address) }
+    var majority: Int { nodes.count / 2 + 1 }
+
+    func makeProcessNumber() -> Int {
+        defer { nextProcessNumber += 1 }
+        return nextProcessNumber
+    }
+
+    // MARK: Time
+
+    func schedule(after delay: UInt64, _ action: @escaping () -> Void) {
+        queue.push(at: now + delay, action)
+    }
+
+    /// Runs until `time` has passed, or a promise is broken.
+    package func run(for time: UInt64) {
+        run(until: now + time) { false }
+    }
+
+    /// - Returns: whether `condition` became true within `time`.
+    @discardableResult
+    package func run(within time: UInt64, until condition: () -> Bool) -> Bool {
+        run(until: now + time, condition)
+        return violation == nil && condition()
+    }
+
+    private func run(until end: UInt64, _ condition: () -> Bool) {
+        while violation == nil, !condition(), let next = queue.nextTime, next <= end {
+            let (time, action) = queue.pop()!
+            now = time
+            trace.now = time
+            action()
+        }
+        now = max(now, violation == nil && !condition() ? end : now)
+    }
+
+    // MARK: Judging
+
+    func fail(_ text: String) {
+        guard violation == nil else { return }
+        violation = "at \(now) us: \(text)"
+        trace.note(1, text: "VIOLATION \(text)")
+    }
+
+    /// Runs a check; what it throws ends the run.
+    func check(_ body: () throws(Violation) -> Void) {
+        do throws(Violation) { try body() } catch { fail(error.description) }
+    }
+
+    func chance(_ percent: Int) -> Bool {
+        Int.random(in: 0..<100, using: &random) < percent
+    }
+
+    func draw(_ range: ClosedRange<UInt64>) -> UInt64 {
+        UInt64.random(in: range, using: &random)
+    }
+}

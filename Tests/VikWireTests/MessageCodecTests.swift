@@ -1,0 +1,165 @@
+import NIOCore
+import Testing
+import VikWire
+
+/// What each decoder must refuse although frame and checksum are right.
+@Suite struct MessageCodecTests {
+    private static func refusal(of bytes: ByteBuffer, on channel: VikWire.Channel = .control) -> WireError? {
+        do throws(WireError) {
+            _ = try Message(decoding: bytes, on: channel)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private static func append(_ offset: Int, _ value: some FixedWidthInteger) -> WireError? {
+        refusal(of: SpecExamples["append"].reframed(offset, value), on: .bulk)
+    }
+
+    @Test(arguments: Samples.messages.map(\.name))
+    func termsHaveBounds(_ name: String) throws {
+        let example = SpecExamples[name]
+        let channel = try #require(Samples.messages.first { $0.name == name }).message.channel
+        for term in [UInt64.max, WireLimits.maxTerm + 1] {
+            #expect(
+                Self.refusal(of: example.reframed(0, term), on: channel)
+                    == .tooLarge(field: "term", value: term, limit: WireLimits.maxTerm))
+        }
+        #expect(Self.refusal(of: example.reframed(0, WireLimits.maxTerm), on: channel) == nil)
+        #expect(Self.refusal(of: example.reframed(0, UInt64(0)), on: channel) != nil)
+    }
+
+    @Test(
+        arguments: [
+            ("vote-request", 8), ("append-reply-matched", 9), ("append-reply-rejected", 9),
+            ("append-reply-rejected", 17), ("heartbeat", 8), ("read-index-reply", 16),
+        ])
+    func indexesHaveBounds(_ name: String, _ offset: Int) {
+        for index in [UInt64.max, WireLimits.maxIndex + 1] {
+            #expect(
+                Self.refusal(of: SpecExamples[name].reframed(offset, index))
+                    == .tooLarge(field: "index", value: index, limit: WireLimits.maxIndex))
+        }
+    }
+
+    @Test func refusedVoteMayHaveTermZero() {
+        let refused = Message.voteReply(VoteReply(term: 0, isPreVote: true, isGranted: false))
+        #expect(Self.refusal(of: refused.encoded) == nil)
+        let granted = Message.voteReply(VoteReply(term: 0, isPreVote: true, isGranted: true))
+        #expect(Self.refusal(of: granted.encoded) == .invalid("the term of a message starts at 1"))
+    }
+
+    @Test func voteRequest() {
+        let example = SpecExamples["vote-request"]
+        #expect(Self.refusal(of: example.reframed(24, UInt8(2))) == .unknown(field: "vote flags", value: 2))
+        #expect(Self.refusal(of: example.reframed(8, UInt64(0))) != nil)
+        #expect(Self.refusal(of: example.reframed(16, UInt64(0))) != nil)
+        #expect(Self.refusal(of: example.reframed(16, UInt64(7))) != nil)
+    }
+
+    @Test func voteReply() {
+        let example = SpecExamples["vote-reply"]
+        #expect(Self.refusal(of: example.reframed(8, UInt8(4))) == .unknown(field: "vote flags", value: 4))
+    }
+
+    @Test func appendReply() {
+        let matched = SpecExamples["append-reply-matched"]
+        let rejected = SpecExamples["append-reply-rejected"]
+        #expect(Self.refusal(of: matched.reframed(8, UInt8(2))) == .unknown(field: "append outcome", value: 2))
+        #expect(Self.refusal(of: matched.reframed(8, UInt8(1))) == .truncated("append reply"))
+        #expect(Self.refusal(of: rejected.reframed(8, UInt8(0))) == .invalid("bytes after the end of a message"))
+        #expect(Self.refusal(of: rejected.reframed(17, UInt64(1000))) != nil, "hint not before the rejected index")
+        #expect(Self.refusal(of: rejected.reframed(25, UInt64(0))) != nil, "hint without its term")
+        #expect(Self.refusal(of: rejected.reframed(25, UInt64(8))) != nil, "hint of a later term")
+    }
+
+    @Test func appendHeader() {
+        #expect(Self.append(8, WireLimits.maxIndex + 1) != nil)
+        #expect(Self.append(8, UInt64.max) != nil)
+        #expect(Self.append(8, UInt64(0)) != nil, "previous term without index")
+        #expect(Self.append(16, UInt64(0)) != nil, "previous index without term")
+        #expect(Self.append(16, UInt64(8)) != nil, "previous term later than the message's")
+        #expect(Self.append(24, UInt64.max) != nil, "commit")
+    }
+
+    @Test(arguments: [4_097, 0x00ff_ffff, 0x7fff_ffff, 0xffff_ffff] as [UInt32])
+    func appendCountHasALimit(_ count: UInt32) {
+        #expect(Self.append(32, count) == .tooLarge(field: "entries in an append", value: UInt64(count), limit: 4_096))
+    }
+
+    @Test func appendCountFitsItsBytes() {
+        #expect(Self.append(32, UInt32(4_096)) == .truncated("entries"))
+        #expect(Self.append(32, UInt32(3)) == .truncated("entries"))
+        #expect(Self.append(32, UInt32(1)) == .invalid("bytes after the end of a message"))
+        #expect(Self.append(32, UInt32(0)) == .invalid("bytes after the end of a message"))
+    }
+
+    @Test func entriesAreConsecutive() {
+        let (first, second) = (36, 36 + Entry.headerBytes)
+        #expect(Self.append(first + 16, UInt64(1000)) == .invalid("entries are not consecutive"))
+        #expect(Self.append(second + 16, UInt64(1001)) == .invalid("entries are not consecutive"))
+        #expect(Self.append(second + 16, UInt64(1003)) == .invalid("entries are not consecutive"))
+        #expect(Self.append(first + 16, UInt64(0)) == .invalid("entry index and term start at 1"))
+        #expect(Self.append(first + 16, UInt64.max) == .invalid("entries are not consecutive"))
+    }
+
+    @Test func termsOfEntriesNeverFall() {
+        let (first, second) = (36, 36 + Entry.headerBytes)
+        #expect(Self.append(first + 8, UInt64(5)) == .invalid("an entry's term is earlier than the one before"))
+        #expect(Self.append(second + 8, UInt64(6)) == .invalid("an entry's term is earlier than the one before"))
+        #expect(Self.append(second + 8, UInt64(8)) == .invalid("an entry's term is later than the message's"))
+        #expect(Self.append(first + 8, UInt64(6)) == nil)
+    }
+
+    @Test func entriesNeverPassTheHighestIndex() {
+        let last = WireLimits.maxIndex
+        func append(_ previous: LogIndex) -> ByteBuffer {
+            let entries = Entry.batch(
+                from: previous + 1, term: 3, kind: .noOp, payloads: [ByteBuffer](repeating: ByteBuffer(), count: 2))
+            return Message.append(
+                AppendRequest(term: 3, previousIndex: previous, previousTerm: 3, commit: 0, entries: entries)
+            ).encoded
+        }
+        #expect(Self.refusal(of: append(last - 2), on: .bulk) == nil)
+        let error = Self.refusal(of: append(last - 1), on: .bulk)
+        #expect(error == .tooLarge(field: "index", value: last + 1, limit: last))
+    }
+
+    @Test func unknownEntryKindsAndFlagsAreRefused() {
+        #expect(Self.append(36 + 4, UInt8(3)) == .unknown(field: "entry kind", value: 3))
+        #expect(Self.append(36 + 5, UInt8(1)) == .unknown(field: "entry flags", value: 1))
+        #expect(Self.append(36 + 6, UInt16(1)) == .unknown(field: "entry reserved field", value: 1))
+    }
+
+    @Test(arguments: [21, 0x00ff_ffff, 0x7fff_ffff, 0xffff_ffff] as [UInt32])
+    func payloadLengthsAreChecked(_ length: UInt32) {
+        let error = Self.append(36 + Entry.headerBytes, length)
+        if length > WireLimits.maxEntryPayloadBytes {
+            let limit = UInt64(WireLimits.maxEntryPayloadBytes)
+            #expect(error == .tooLarge(field: "entry payload", value: UInt64(length), limit: limit))
+        } else {
+            #expect(error == .truncated("entry payload"))
+        }
+    }
+
+    @Test(arguments: Samples.messages.map(\.name))
+    func everyShorterBodyIsRefused(_ name: String) throws {
+        let example = SpecExamples[name]
+        let channel = try #require(Samples.messages.first { $0.name == name }).message.channel
+        for missing in 1...example.readableBytes - Frame.headerBytes {
+            let bytes = example.reframed { $0.moveWriterIndex(to: $0.writerIndex - missing) }
+            #expect(Self.refusal(of: bytes, on: channel) != nil, "without its last \(missing) bytes")
+        }
+        #expect(Self.refusal(of: example.reframed { $0.writeInteger(UInt8(0)) }, on: channel) != nil)
+    }
+
+    @Test func largestEntryTravels() throws {
+        let payload = ByteBuffer(repeating: 7, count: WireLimits.maxEntryPayloadBytes)
+        let message = Message.append(
+            AppendRequest(
+                term: 1, previousIndex: 0, previousTerm: 0, commit: 0,
+                entries: [Entry(index: 1, term: 1, kind: .command, payload: payload)]))
+        #expect(try Message(decoding: message.encoded, on: .bulk) == message)
+    }
+}

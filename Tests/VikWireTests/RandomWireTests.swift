@@ -1,0 +1,171 @@
+import NIOCore
+import Testing
+import VikWire
+
+/// Random messages there and back, and random damage to them.
+@Suite struct RandomWireTests {
+    @Test func randomMessagesComeBack() throws {
+        var random = SeededGenerator.announced()
+        for _ in 0..<20_000 {
+            let message = Message.random(using: &random)
+            #expect(try Message(decoding: message.encoded, on: message.channel) == message)
+        }
+    }
+
+    @Test func randomHellosAndConfigurationsComeBack() throws {
+        var random = SeededGenerator.announced()
+        for _ in 0..<5_000 {
+            var hello = Samples.hello
+            hello.features = random.next()
+            hello.incarnation = RandomID(using: &random)
+            hello.challenge = RandomID(using: &random)
+            hello.state = StoreState.allCases.randomElement(using: &random)!
+            hello.recordedStore = StoreID(using: &random)
+            hello.channel = VikWire.Channel.allCases.randomElement(using: &random)!
+            hello.label = String(repeating: "é", count: Int.random(in: 1...64, using: &random))
+            var buffer = ByteBuffer()
+            FrameEncoder.write(hello: hello, into: &buffer)
+            let frame = try #require(try FrameDecoder(mode: .hello).next(from: &buffer))
+            #expect(try Hello(from: frame) == hello)
+
+            let count = Int.random(in: 1...WireLimits.maxMembers, using: &random)
+            let members = Set((0..<count).map { _ in UInt64.random(in: 1 ... .max, using: &random) }).map { id in
+                Member(
+                    id: MemberID(rawValue: id), store: StoreID(using: &random), address: "host-\(id):9090",
+                    label: "n\(id)")
+            }
+            let configuration = Configuration(incarnation: Samples.incarnation, members: members)
+            #expect(try Configuration(from: configuration.encoded()) == configuration)
+        }
+    }
+
+    /// Damaged frames whose checksum is right: what a decoder lets pass is encoded again to the very same bytes, and
+    /// holds no more entries than its bytes can.
+    @Test func damagedMessagesAreRefusedOrHarmless() throws {
+        var random = SeededGenerator.announced()
+        var accepted = 0
+        for _ in 0..<100_000 {
+            let message = Message.random(using: &random)
+            let bytes = message.encoded.reframed { $0.damage(using: &random) }
+            guard let decoded = try? Message(decoding: bytes, on: message.channel) else { continue }
+            accepted += 1
+            #expect(decoded.encoded == bytes)
+            if case .append(let append) = decoded {
+                #expect(append.entries.count * Entry.headerBytes <= bytes.readableBytes)
+            }
+        }
+        #expect(accepted > 0 && accepted < 100_000)
+    }
+
+    /// Damage anywhere, header and checksum included: refused, or waits for more, unless the bytes are as they were.
+    @Test func damagedFramesAreRefused() throws {
+        var random = SeededGenerator.announced()
+        for _ in 0..<100_000 {
+            let message = Message.random(using: &random)
+            let whole = message.encoded
+            var bytes = whole
+            bytes.damage(using: &random)
+            guard let decoded = try? Message(decoding: bytes, on: message.channel) else { continue }
+            #expect(bytes == whole && decoded == message)
+        }
+    }
+
+    @Test func damagedHellosAreRefusedOrHarmless() throws {
+        var random = SeededGenerator.announced()
+        for _ in 0..<100_000 {
+            var bytes = SpecExamples["hello"].reframed { $0.damage(using: &random) }
+            let original = bytes
+            guard let frame = try? FrameDecoder(mode: .hello).next(from: &bytes), let hello = try? Hello(from: frame)
+            else { continue }
+            var again = ByteBuffer()
+            FrameEncoder.write(hello: hello, into: &again)
+            #expect(again == original)
+        }
+    }
+
+    @Test func damagedConfigurationsAreRefusedOrHarmless() throws {
+        var random = SeededGenerator.announced()
+        for _ in 0..<100_000 {
+            var bytes = SpecExamples["configuration"]
+            bytes.damage(using: &random)
+            guard let configuration = try? Configuration(from: bytes) else { continue }
+            #expect(configuration.encoded() == bytes)
+        }
+    }
+}
+
+extension Message {
+    fileprivate static func random(using random: inout SeededGenerator) -> Message {
+        func index(_ random: inout SeededGenerator) -> UInt64 { .random(in: 0...(1 << 40), using: &random) }
+        let term = UInt64.random(in: 2...(1 << 40), using: &random)
+        switch Int.random(in: 0..<9, using: &random) {
+        case 0:
+            let last = index(&random)
+            let lastTerm = last == 0 ? 0 : UInt64.random(in: 1..<term, using: &random)
+            return .voteRequest(
+                VoteRequest(term: term, isPreVote: .random(using: &random), lastIndex: last, lastTerm: lastTerm))
+        case 1:
+            return .voteReply(
+                VoteReply(term: term, isPreVote: .random(using: &random), isGranted: .random(using: &random)))
+        case 2, 3:
+            return .append(.random(term: term, using: &random))
+        case 4:
+            return .appendReply(AppendReply(term: term, outcome: .matched(index(&random))))
+        case 5:
+            let previous = index(&random) + 1
+            let hint = UInt64.random(in: 0..<previous, using: &random)
+            let hintTerm = hint == 0 ? 0 : UInt64.random(in: 1...term, using: &random)
+            return .appendReply(
+                AppendReply(
+                    term: term, outcome: .rejected(previousIndex: previous, hintIndex: hint, hintTerm: hintTerm)))
+        case 6:
+            return .heartbeat(Heartbeat(term: term, commit: index(&random), round: random.next()))
+        case 7:
+            return .heartbeatReply(HeartbeatReply(term: term, round: random.next()))
+        default:
+            return Bool.random(using: &random)
+                ? .readIndexRequest(ReadIndexRequest(term: term, context: random.next()))
+                : .readIndexReply(ReadIndexReply(term: term, context: random.next(), index: index(&random)))
+        }
+    }
+}
+
+extension AppendRequest {
+    fileprivate static func random(term: Term, using random: inout SeededGenerator) -> AppendRequest {
+        let previous = UInt64.random(in: 0...(1 << 40), using: &random)
+        let previousTerm = previous == 0 ? 0 : UInt64.random(in: 1...term, using: &random)
+        let payloads = (0..<Int.random(in: 0...6, using: &random)).map { _ in
+            let count = Int.random(in: 0...40, using: &random)
+            return ByteBuffer(bytes: (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) })
+        }
+        let entryTerm = UInt64.random(in: max(previousTerm, 1)...term, using: &random)
+        let kind: EntryKind = Bool.random(using: &random) ? .command : .configuration
+        return AppendRequest(
+            term: term, previousIndex: previous, previousTerm: previousTerm,
+            commit: UInt64.random(in: 0...previous, using: &random),
+            entries: Entry.batch(from: previous + 1, term: entryTerm, kind: kind, payloads: payloads))
+    }
+}
+
+extension ByteBuffer {
+    /// One to three edits: a byte overwritten, a word set to an extreme, bytes cut off, added or swapped.
+    fileprivate mutating func damage(using random: inout SeededGenerator) {
+        let extremes: [UInt64] = [0, 1, .max, 1 << 62, (1 << 62) + 1, 1 << 63, 0xffff_ffff, 0x7fff_ffff]
+        for _ in 0..<Int.random(in: 1...3, using: &random) where readableBytes > 0 {
+            let offset = readerIndex + Int.random(in: 0..<readableBytes, using: &random)
+            let room = writerIndex - offset
+            switch Int.random(in: 0..<6, using: &random) {
+            case 0, 1:
+                setInteger(UInt8.random(in: 0...255, using: &random), at: offset)
+            case 2 where room >= 8:
+                setInteger(extremes.randomElement(using: &random)!, at: offset)
+            case 3 where room >= 4:
+                setInteger(UInt32(truncatingIfNeeded: extremes.randomElement(using: &random)!), at: offset)
+            case 4:
+                moveWriterIndex(to: offset)
+            default:
+                writeInteger(UInt8.random(in: 0...255, using: &random))
+            }
+        }
+    }
+}

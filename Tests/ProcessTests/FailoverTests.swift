@@ -7,7 +7,7 @@ extension ProcessTests {
         /// The leader is killed again and again under load: no acknowledged write may be lost, and every answer must
         /// fit one order of all operations.
         @Test func killedLeadersLoseNothing() throws {
-            let rounds = 10
+            let rounds = getenv("VIK_KILLS").flatMap { Int(String(cString: $0)) } ?? 10
             let cluster = ClusterProcess()
             defer { extendLifetime(cluster) }
             try cluster.start()

@@ -138,8 +138,9 @@ extension RaftCore {
         {
             sendProbe(toPeerAt: position)
         }
-        // Where the logs agree is not found yet, and there is no entry to ask with.
-        if peer.mode == .probing, peer.next > log.lastIndex, peer.match < log.lastIndex {
+        // Where the logs agree is not found yet, and there is no entry to ask with. A follower that restarted asks for
+        // it too although all it has was acknowledged: it takes no commit index beyond what it knows to match.
+        if peer.mode == .probing, peer.next > log.lastIndex {
             sendProbe(toPeerAt: position)
         }
         leading!.peers[position].matchAtHeartbeat = peer.match

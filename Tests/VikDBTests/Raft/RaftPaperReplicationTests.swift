@@ -145,6 +145,20 @@ extension RaftPaperTests {
         #expect(again.appends.map(\.previousIndex) == [2] && again.appends[0].entries.count == 3)
     }
 
+    @Test("§5.3 a follower that restarted while nothing is written is asked again where its log matches")
+    func restartedFollower() {
+        var subject = RaftSubject()
+        subject.elect()
+        subject.match(2, from: 2)
+        subject.match(2, from: 3)
+        #expect(subject.input { $0.disconnected(Names.member(2)) }.appends.isEmpty)
+        // All it has was acknowledged by the process before; the new one takes no commit index on that word.
+        let probe = subject.answerHeartbeat(from: 2).appends
+        #expect(probe.map(\.previousIndex) == [2] && probe[0].entries.isEmpty)
+        subject.match(2, from: 2)
+        #expect(subject.answerHeartbeat(from: 2).appends.isEmpty)
+    }
+
     // MARK: §5.3 Log replication, the follower
 
     @Test("§5.3 a follower takes entries only where the logs agree, and says where they may")

@@ -10,6 +10,7 @@ extension Configuration {
         for member in members {
             buffer.writeInteger(member.id.rawValue)
             buffer.writeRandomID(member.store)
+            buffer.writeInteger(member.role.rawValue)
             buffer.writeWireString(member.address)
             buffer.writeWireString(member.label)
         }
@@ -37,20 +38,24 @@ extension Configuration {
             members.append(member)
         }
         guard body.readableBytes == 0 else { throw .invalid("bytes after the last member") }
+        guard members.contains(where: { $0.role == .voter }) else { throw .invalid("a configuration without voters") }
         self.init(incarnation: incarnation, members: members)
     }
 }
 
 extension Member {
     fileprivate init(from body: inout ByteBuffer) throws(WireError) {
-        guard let (id, high, low) = body.readMultipleIntegers(as: (UInt64, UInt64, UInt64).self) else {
-            throw .truncated("member")
+        guard let (id, high, low, rawRole) = body.readMultipleIntegers(as: (UInt64, UInt64, UInt64, UInt8).self)
+        else { throw .truncated("member") }
+        guard let role = MemberRole(rawValue: rawRole) else {
+            throw .unknown(field: "member role", value: UInt64(rawRole))
         }
         let address = try body.readWireString("member address", limit: WireLimits.maxAddressBytes)
         let label = try body.readWireString("member label", limit: WireLimits.maxLabelBytes)
         // A cluster of one has no replication address.
         if !address.isEmpty { _ = try HostPort.parse(address) }
         self.init(
-            id: MemberID(rawValue: id), store: StoreID(high: high, low: low), address: address, label: label)
+            id: MemberID(rawValue: id), store: StoreID(high: high, low: low), role: role, address: address,
+            label: label)
     }
 }

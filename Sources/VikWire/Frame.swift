@@ -25,21 +25,22 @@ package struct Frame: Equatable, Sendable {
 }
 
 extension MessageType {
-    /// The connection that frames of this type travel on; nil: both, or none in this version.
+    /// The connection that frames of this type travel on; nil: they come before a connection has a channel.
     package var channel: Channel? {
         switch self {
         case .append: .bulk
-        case .voteRequest, .voteReply, .appendReply, .heartbeat, .heartbeatReply, .readIndexRequest, .readIndexReply:
+        case .voteRequest, .voteReply, .appendReply, .heartbeat, .heartbeatReply, .readIndexRequest, .readIndexReply,
+            .snapshotReply, .timeoutNow:
             .control
-        case .hello, .helloReply, .snapshotOffer, .snapshotChunk, .snapshotReply, .joinRequest, .joinReply,
-            .timeoutNow:
+        case .snapshotOffer, .snapshotChunk, .snapshotEnd: .snapshot
+        case .hello, .helloReply, .authenticationChallenge, .authenticationReply, .authenticationProof, .joinRequest,
+            .joinReply:
             nil
         }
     }
 
-    /// The lengths that a body of this type can have, so that a wrong one is refused before it is waited for; nil: the
-    /// type is reserved.
-    fileprivate var bodyBytes: ClosedRange<Int>? {
+    /// The lengths that a body of this type can have, so that a wrong one is refused before it is waited for.
+    fileprivate var bodyBytes: ClosedRange<Int> {
         switch self {
         case .hello, .helloReply: Hello.prefixBytes...WireLimits.maxHelloBodyBytes
         case .voteRequest: 25...25
@@ -50,7 +51,17 @@ extension MessageType {
         case .heartbeatReply: 16...16
         case .readIndexRequest: 16...16
         case .readIndexReply: 24...24
-        case .snapshotOffer, .snapshotChunk, .snapshotReply, .joinRequest, .joinReply, .timeoutNow: nil
+        case .snapshotOffer: 40...40
+        case .snapshotChunk:
+            SnapshotChunk.fixedBytes + 1...SnapshotChunk.fixedBytes + WireLimits.maxSnapshotChunkBytes
+        case .snapshotEnd: 44...44
+        case .snapshotReply: 25...25
+        case .timeoutNow: 8...8
+        case .authenticationChallenge: AuthenticationChallenge.bodyBytes...AuthenticationChallenge.bodyBytes
+        case .authenticationReply: AuthenticationReply.bodyBytes...AuthenticationReply.bodyBytes
+        case .authenticationProof: AuthenticationProof.bodyBytes...AuthenticationProof.bodyBytes
+        case .joinRequest: Hello.prefixBytes...WireLimits.maxHelloBodyBytes
+        case .joinReply: 1...WireLimits.maxJoinReplyBodyBytes
         }
     }
 }
@@ -70,12 +81,32 @@ package enum FrameEncoder {
         write(.helloReply, into: &buffer) { helloReply.writeBody(into: &$0) }
     }
 
+    package static func write(_ challenge: AuthenticationChallenge, into buffer: inout ByteBuffer) {
+        write(.authenticationChallenge, into: &buffer) { challenge.writeBody(into: &$0) }
+    }
+
+    package static func write(_ reply: AuthenticationReply, into buffer: inout ByteBuffer) {
+        write(.authenticationReply, into: &buffer) { reply.writeBody(into: &$0) }
+    }
+
+    package static func write(_ proof: AuthenticationProof, into buffer: inout ByteBuffer) {
+        write(.authenticationProof, into: &buffer) { proof.writeBody(into: &$0) }
+    }
+
+    package static func write(_ request: JoinRequest, into buffer: inout ByteBuffer) {
+        write(.joinRequest, into: &buffer) { request.writeBody(into: &$0) }
+    }
+
+    package static func write(_ reply: JoinReply, into buffer: inout ByteBuffer) {
+        write(.joinReply, into: &buffer) { reply.writeBody(into: &$0) }
+    }
+
     private static func write(_ type: MessageType, into buffer: inout ByteBuffer, body: (inout ByteBuffer) -> Void) {
         let start = buffer.writerIndex
         buffer.writeMultipleIntegers(UInt32(0), type.rawValue, UInt8(0), UInt16(0), UInt32(0))
         body(&buffer)
         let length = buffer.writerIndex - start - Frame.headerBytes
-        precondition(type.bodyBytes!.contains(length), "the sender keeps the limits that the receiver checks")
+        precondition(type.bodyBytes.contains(length), "the sender keeps the limits that the receiver checks")
         let offset = start - buffer.readerIndex
         let checksum = buffer.withUnsafeReadableBytes {
             Frame.checksum(of: UnsafeRawBufferPointer(rebasing: $0[offset...]))
@@ -92,10 +123,16 @@ package enum FrameEncoder {
 package struct FrameDecoder: Sendable {
     /// What the connection's state allows to arrive.
     package enum Mode: Equatable, Sendable {
-        /// A dialler's first frame.
+        /// A dialler's first frame where the cluster has a secret: nothing else is looked at before it.
+        case authenticationChallenge
+        case authenticationReply
+        case authenticationProof
+        /// A dialler's first frame, or its first one after the proof.
         case hello
         /// The answer to it.
         case helloReply
+        /// The answer to a JoinRequest.
+        case joinReply
         /// Messages of Raft, each on its own channel.
         case messages(Channel)
         /// Nothing: an acceptor has no more to say after its Hello.
@@ -114,9 +151,10 @@ package struct FrameDecoder: Sendable {
             let (length, rawType, flags, reserved, checksum) = buffer.peekMultipleIntegers(
                 as: (UInt32, UInt8, UInt8, UInt16, UInt32).self)
         else { return nil }
-        guard let type = MessageType(rawValue: rawType), let sizes = type.bodyBytes, allows(type) else {
+        guard let type = MessageType(rawValue: rawType), allows(type) else {
             throw .unknown(field: "frame type", value: UInt64(rawType))
         }
+        let sizes = type.bodyBytes
         guard flags == 0 else { throw .unknown(field: "frame flags", value: UInt64(flags)) }
         guard reserved == 0 else { throw .unknown(field: "frame reserved field", value: UInt64(reserved)) }
         guard length <= sizes.upperBound else {
@@ -135,8 +173,12 @@ package struct FrameDecoder: Sendable {
 
     private func allows(_ type: MessageType) -> Bool {
         switch mode {
-        case .hello: type == .hello
+        case .authenticationChallenge: type == .authenticationChallenge
+        case .authenticationReply: type == .authenticationReply
+        case .authenticationProof: type == .authenticationProof
+        case .hello: type == .hello || type == .joinRequest
         case .helloReply: type == .helloReply
+        case .joinReply: type == .joinReply
         case .messages(let channel): type.channel == channel
         case .nothing: false
         }

@@ -4,6 +4,8 @@ package enum Channel: UInt8, Sendable, CaseIterable {
     case control = 0
     /// AppendEntries.
     case bulk = 1
+    /// The chunks of a snapshot; open only while one is sent.
+    case snapshot = 2
 }
 
 /// What a store remembers of its cluster; decides who may found one (design rule 9).
@@ -38,9 +40,8 @@ package struct Hello: Equatable, Sendable {
     /// Features understood; none is defined yet.
     package var features: UInt64
     package var channel: Channel
-    /// Authentication method: 0 = none, the only one in this version. `challenge` is for the methods to come.
-    package var authentication: UInt8
-    package var challenge: RandomID
+    /// In an answer: the dialler is no member of the cluster (any more), and the connection closes.
+    package var isPeerUnknown: Bool
     /// The cluster this node belongs to, or `.zero` if it does not know yet.
     package var incarnation: Incarnation
     package var member: MemberID
@@ -62,7 +63,7 @@ package struct Hello: Equatable, Sendable {
 
     package init(
         minVersion: UInt16 = Hello.currentVersion, maxVersion: UInt16 = Hello.currentVersion, features: UInt64 = 0,
-        channel: Channel, authentication: UInt8 = 0, challenge: RandomID = .zero, incarnation: Incarnation,
+        channel: Channel, isPeerUnknown: Bool = false, incarnation: Incarnation,
         member: MemberID, peer: MemberID, store: StoreID, state: StoreState, recordedStore: StoreID = .zero,
         label: String, address: String, apiAddress: String
     ) {
@@ -70,8 +71,7 @@ package struct Hello: Equatable, Sendable {
         self.maxVersion = maxVersion
         self.features = features
         self.channel = channel
-        self.authentication = authentication
-        self.challenge = challenge
+        self.isPeerUnknown = isPeerUnknown
         self.incarnation = incarnation
         self.member = member
         self.peer = peer

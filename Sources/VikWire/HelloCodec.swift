@@ -11,9 +11,8 @@ extension Hello {
 
     func writeBody(into buffer: inout ByteBuffer) {
         buffer.writeMultipleIntegers(
-            Self.magic, minVersion, maxVersion, features, channel.rawValue, authentication,
-            state.rawValue, UInt8(0))
-        buffer.writeRandomID(challenge)
+            Self.magic, minVersion, maxVersion, features, channel.rawValue, state.rawValue,
+            UInt8(isPeerUnknown ? 1 : 0), UInt8(0))
         buffer.writeRandomID(incarnation)
         buffer.writeMultipleIntegers(member.rawValue, peer.rawValue)
         buffer.writeRandomID(store)
@@ -28,31 +27,21 @@ extension Hello {
     /// The version range is judged before anything after it is read, because a later version may change the rest.
     package init(from frame: Frame) throws(WireError) {
         var body = frame.body
-        guard let (magic, minVersion, maxVersion) = body.readMultipleIntegers(as: (UInt64, UInt16, UInt16).self)
-        else { throw .truncated("hello") }
-        guard magic == Self.magic else { throw .badMagic }
-        guard minVersion >= 1, minVersion <= maxVersion else { throw .invalid("an impossible range of versions") }
-        guard minVersion <= Self.currentVersion, maxVersion >= Self.oldestVersion else {
-            let nearest = minVersion > Self.currentVersion ? minVersion : maxVersion
-            throw .unknown(field: "protocol version", value: UInt64(nearest))
-        }
+        let (minVersion, maxVersion) = try Self.readVersions(from: &body, "hello")
         guard
-            let (features, rawChannel, authentication, rawState, reserved) = body.readMultipleIntegers(
+            let (features, rawChannel, rawState, unknownPeer, reserved) = body.readMultipleIntegers(
                 as: (UInt64, UInt8, UInt8, UInt8, UInt8).self),
-            let (challengeHigh, challengeLow, incarnationHigh, incarnationLow) = body.readMultipleIntegers(
-                as: (UInt64, UInt64, UInt64, UInt64).self),
+            let (incarnationHigh, incarnationLow) = body.readMultipleIntegers(as: (UInt64, UInt64).self),
             let (member, peer, storeHigh, storeLow, recordedHigh, recordedLow) = body.readMultipleIntegers(
                 as: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64).self)
         else { throw .truncated("hello") }
         guard let channel = Channel(rawValue: rawChannel) else {
             throw .unknown(field: "channel", value: UInt64(rawChannel))
         }
-        guard authentication == 0 else {
-            throw .unknown(field: "authentication method", value: UInt64(authentication))
-        }
         guard let state = StoreState(rawValue: rawState) else {
             throw .unknown(field: "store state", value: UInt64(rawState))
         }
+        guard unknownPeer <= 1 else { throw .unknown(field: "hello flags", value: UInt64(unknownPeer)) }
         guard reserved == 0 else { throw .unknown(field: "hello reserved field", value: UInt64(reserved)) }
         let store = StoreID(high: storeHigh, low: storeLow)
         guard member != 0, peer != 0, store != .zero else { throw .invalid("a hello without member, peer or store") }
@@ -65,10 +54,25 @@ extension Hello {
         guard body.readableBytes == 0 else { throw .invalid("bytes after the end of a hello") }
         self.init(
             minVersion: minVersion, maxVersion: maxVersion, features: features, channel: channel,
-            authentication: authentication, challenge: RandomID(high: challengeHigh, low: challengeLow),
+            isPeerUnknown: unknownPeer == 1,
             incarnation: Incarnation(high: incarnationHigh, low: incarnationLow), member: MemberID(rawValue: member),
             peer: MemberID(rawValue: peer), store: store, state: state,
             recordedStore: StoreID(high: recordedHigh, low: recordedLow), label: label, address: address,
             apiAddress: apiAddress)
+    }
+
+    /// Reads and judges what every first frame of a connection begins with: magic and range of versions.
+    static func readVersions(
+        from body: inout ByteBuffer, _ what: String
+    ) throws(WireError) -> (min: UInt16, max: UInt16) {
+        guard let (magic, minVersion, maxVersion) = body.readMultipleIntegers(as: (UInt64, UInt16, UInt16).self)
+        else { throw .truncated(what) }
+        guard magic == Self.magic else { throw .badMagic }
+        guard minVersion >= 1, minVersion <= maxVersion else { throw .invalid("an impossible range of versions") }
+        guard minVersion <= Self.currentVersion, maxVersion >= Self.oldestVersion else {
+            let nearest = minVersion > Self.currentVersion ? minVersion : maxVersion
+            throw .unknown(field: "protocol version", value: UInt64(nearest))
+        }
+        return (minVersion, maxVersion)
     }
 }

@@ -19,6 +19,12 @@ package enum WireLimits {
     package static let targetAppendBytes = 1 << 20
     /// Largest body of a frame: one AppendEntries with the largest entry, or with a full target of small ones.
     package static let maxFrameBodyBytes = maxEntryPayloadBytes + Entry.headerBytes + targetAppendBytes + 256
+    /// Target for the records of one chunk of a snapshot, in bytes before compression.
+    package static let targetSnapshotChunkBytes = 256 << 10
+    /// Most bytes of records in one chunk: the target, and the largest record that may reach beyond it.
+    package static let maxSnapshotChunkBytes = 2 << 20
+    /// Largest body of a JoinReply: the largest configuration.
+    package static let maxJoinReplyBodyBytes = 8_192
     /// Largest body of a Hello, in this and every later version.
     package static let maxHelloBodyBytes = 1_024
     /// Highest term that a peer may name: far beyond any real one, and far enough from the end of 64 bits that

@@ -5,13 +5,16 @@ package struct VoteRequest: Equatable, Sendable {
     /// The candidate's term; in a pre-vote the term it would campaign in.
     package var term: Term
     package var isPreVote: Bool
+    /// The leader itself asked for this election (dissertation §3.10): it is no disturbance that a leader is heard.
+    package var isHandOver: Bool
     /// Index and term of the candidate's last durable entry.
     package var lastIndex: LogIndex
     package var lastTerm: Term
 
-    package init(term: Term, isPreVote: Bool, lastIndex: LogIndex, lastTerm: Term) {
+    package init(term: Term, isPreVote: Bool, isHandOver: Bool = false, lastIndex: LogIndex, lastTerm: Term) {
         self.term = term
         self.isPreVote = isPreVote
+        self.isHandOver = isHandOver
         self.lastIndex = lastIndex
         self.lastTerm = lastTerm
     }
@@ -117,8 +120,6 @@ package struct ReadIndexReply: Equatable, Sendable {
 }
 
 /// A message from one RaftCore to another.
-///
-/// The types of snapshot transfer and membership change are reserved, see ``MessageType``.
 package enum Message: Equatable, Sendable {
     case voteRequest(VoteRequest)
     case voteReply(VoteReply)
@@ -128,6 +129,11 @@ package enum Message: Equatable, Sendable {
     case heartbeatReply(HeartbeatReply)
     case readIndexRequest(ReadIndexRequest)
     case readIndexReply(ReadIndexReply)
+    case snapshotOffer(SnapshotOffer)
+    case snapshotChunk(SnapshotChunk)
+    case snapshotEnd(SnapshotEnd)
+    case snapshotReply(SnapshotReply)
+    case timeoutNow(TimeoutNow)
 
     package var term: Term {
         switch self {
@@ -139,6 +145,11 @@ package enum Message: Equatable, Sendable {
         case .heartbeatReply(let message): message.term
         case .readIndexRequest(let message): message.term
         case .readIndexReply(let message): message.term
+        case .snapshotOffer(let message): message.term
+        case .snapshotChunk(let message): message.term
+        case .snapshotEnd(let message): message.term
+        case .snapshotReply(let message): message.term
+        case .timeoutNow(let message): message.term
         }
     }
 }
@@ -147,6 +158,10 @@ package enum Message: Equatable, Sendable {
 package enum MessageType: UInt8, Sendable, CaseIterable {
     case hello = 1
     case helloReply = 2
+    /// The proof that both sides know the cluster's secret, before anything else.
+    case authenticationChallenge = 3
+    case authenticationReply = 4
+    case authenticationProof = 5
     case voteRequest = 16
     case voteReply = 17
     case append = 18
@@ -155,14 +170,12 @@ package enum MessageType: UInt8, Sendable, CaseIterable {
     case heartbeatReply = 21
     case readIndexRequest = 22
     case readIndexReply = 23
-    /// Reserved for snapshot transfer: refused by this version.
     case snapshotOffer = 32
     case snapshotChunk = 33
     case snapshotReply = 34
-    /// Reserved for membership change and hand-over: refused by this version.
+    case snapshotEnd = 35
+    /// A node that is to become a member asks who it is, in place of a Hello.
     case joinRequest = 48
     case joinReply = 49
     case timeoutNow = 50
-
-    package var isReserved: Bool { rawValue >= 32 }
 }

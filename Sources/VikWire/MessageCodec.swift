@@ -13,6 +13,11 @@ extension Message {
         case .heartbeatReply: .heartbeatReply
         case .readIndexRequest: .readIndexRequest
         case .readIndexReply: .readIndexReply
+        case .snapshotOffer: .snapshotOffer
+        case .snapshotChunk: .snapshotChunk
+        case .snapshotEnd: .snapshotEnd
+        case .snapshotReply: .snapshotReply
+        case .timeoutNow: .timeoutNow
         }
     }
 
@@ -23,7 +28,8 @@ extension Message {
         switch self {
         case .voteRequest(let message):
             buffer.writeMultipleIntegers(
-                message.term, message.lastIndex, message.lastTerm, VoteFlags.byte(preVote: message.isPreVote))
+                message.term, message.lastIndex, message.lastTerm,
+                VoteFlags.byte(preVote: message.isPreVote, handOver: message.isHandOver))
         case .voteReply(let message):
             buffer.writeMultipleIntegers(
                 message.term, VoteFlags.byte(preVote: message.isPreVote, granted: message.isGranted))
@@ -45,6 +51,11 @@ extension Message {
             buffer.writeMultipleIntegers(message.term, message.context)
         case .readIndexReply(let message):
             buffer.writeMultipleIntegers(message.term, message.context, message.index)
+        case .snapshotOffer(let message): message.writeBody(into: &buffer)
+        case .snapshotChunk(let message): message.writeBody(into: &buffer)
+        case .snapshotEnd(let message): message.writeBody(into: &buffer)
+        case .snapshotReply(let message): message.writeBody(into: &buffer)
+        case .timeoutNow(let message): buffer.writeInteger(message.term)
         }
     }
 
@@ -60,8 +71,13 @@ extension Message {
         case .heartbeatReply: self = .heartbeatReply(try HeartbeatReply(from: &body))
         case .readIndexRequest: self = .readIndexRequest(try ReadIndexRequest(from: &body))
         case .readIndexReply: self = .readIndexReply(try ReadIndexReply(from: &body))
-        case .hello, .helloReply, .snapshotOffer, .snapshotChunk, .snapshotReply, .joinRequest, .joinReply,
-            .timeoutNow:
+        case .snapshotOffer: self = .snapshotOffer(try SnapshotOffer(from: &body))
+        case .snapshotChunk: self = .snapshotChunk(try SnapshotChunk(from: &body))
+        case .snapshotEnd: self = .snapshotEnd(try SnapshotEnd(from: &body))
+        case .snapshotReply: self = .snapshotReply(try SnapshotReply(from: &body))
+        case .timeoutNow: self = .timeoutNow(try TimeoutNow(from: &body))
+        case .hello, .helloReply, .authenticationChallenge, .authenticationReply, .authenticationProof, .joinRequest,
+            .joinReply:
             throw .unknown(field: "message type", value: UInt64(frame.type.rawValue))
         }
         guard body.readableBytes == 0 else { throw .invalid("bytes after the end of a message") }
@@ -71,9 +87,12 @@ extension Message {
 private enum VoteFlags {
     static let preVote: UInt8 = 1
     static let granted: UInt8 = 2
+    static let handOver: UInt8 = 4
 
-    static func byte(preVote isPreVote: Bool, granted isGranted: Bool = false) -> UInt8 {
-        (isPreVote ? preVote : 0) | (isGranted ? granted : 0)
+    static func byte(
+        preVote isPreVote: Bool, granted isGranted: Bool = false, handOver isHandOver: Bool = false
+    ) -> UInt8 {
+        (isPreVote ? preVote : 0) | (isGranted ? granted : 0) | (isHandOver ? handOver : 0)
     }
 }
 
@@ -82,19 +101,19 @@ private enum AppendOutcome: UInt8 {
     case rejected = 1
 }
 
-private func checkTerm(_ term: Term) throws(WireError) {
+func checkTerm(_ term: Term) throws(WireError) {
     guard term >= 1 else { throw .invalid("the term of a message starts at 1") }
     guard term <= WireLimits.maxTerm else { throw .tooLarge(field: "term", value: term, limit: WireLimits.maxTerm) }
 }
 
-private func checkIndex(_ index: LogIndex) throws(WireError) {
+func checkIndex(_ index: LogIndex) throws(WireError) {
     guard index <= WireLimits.maxIndex else {
         throw .tooLarge(field: "index", value: index, limit: WireLimits.maxIndex)
     }
 }
 
 /// A place in a log as a message of `term` may name it: both 0 before the first entry, neither 0 after it.
-private func checkPosition(_ index: LogIndex, _ entryTerm: Term, in term: Term) throws(WireError) {
+func checkPosition(_ index: LogIndex, _ entryTerm: Term, in term: Term) throws(WireError) {
     try checkIndex(index)
     guard (index == 0) == (entryTerm == 0) else { throw .invalid("an index and its term are both 0 or neither") }
     guard entryTerm <= term else { throw .invalid("an entry's term is later than the message's") }
@@ -109,8 +128,12 @@ extension VoteRequest {
         try checkTerm(term)
         try checkPosition(lastIndex, lastTerm, in: term)
         guard lastTerm < term else { throw .invalid("a candidate's log already has entries of its new term") }
-        guard flags & ~VoteFlags.preVote == 0 else { throw .unknown(field: "vote flags", value: UInt64(flags)) }
-        self.init(term: term, isPreVote: flags & VoteFlags.preVote != 0, lastIndex: lastIndex, lastTerm: lastTerm)
+        guard [0, VoteFlags.preVote, VoteFlags.handOver].contains(flags) else {
+            throw .unknown(field: "vote flags", value: UInt64(flags))
+        }
+        self.init(
+            term: term, isPreVote: flags & VoteFlags.preVote != 0, isHandOver: flags & VoteFlags.handOver != 0,
+            lastIndex: lastIndex, lastTerm: lastTerm)
     }
 }
 
@@ -164,6 +187,8 @@ extension AppendRequest {
             guard entry.index == lastIndex + 1 else { throw .invalid("entries are not consecutive") }
             guard entry.term >= lastTerm else { throw .invalid("an entry's term is earlier than the one before") }
             guard entry.term <= term else { throw .invalid("an entry's term is later than the message's") }
+            // Its members count as soon as it stands in a log, so one that does not decode never gets there.
+            if entry.kind == .configuration { _ = try Configuration(from: entry.payload) }
             (lastIndex, lastTerm) = (entry.index, entry.term)
             entries.append(entry)
         }
@@ -236,5 +261,13 @@ extension ReadIndexReply {
         try checkTerm(term)
         try checkIndex(index)
         self.init(term: term, context: context, index: index)
+    }
+}
+
+extension TimeoutNow {
+    fileprivate init(from body: inout ByteBuffer) throws(WireError) {
+        guard let term = body.readInteger(as: UInt64.self) else { throw .truncated("timeout now") }
+        try checkTerm(term)
+        self.init(term: term)
     }
 }

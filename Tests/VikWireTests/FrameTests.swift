@@ -23,6 +23,12 @@ import VikWire
             case "hello": .hello
             case "hello-reply": .helloReply
             case "append": .messages(.bulk)
+            case "snapshot-offer", "snapshot-chunk", "snapshot-end": .messages(.snapshot)
+            case "join-request": .hello
+            case "join-reply-member", "join-reply-unknown": .joinReply
+            case "authentication-challenge": .authenticationChallenge
+            case "authentication-reply": .authenticationReply
+            case "authentication-proof": .authenticationProof
             default: .messages(.control)
             }
         for length in 0..<whole.readableBytes {
@@ -95,15 +101,24 @@ import VikWire
     }
 
     @Test func eachModeAllowsItsTypesOnly() throws {
-        let modes: [FrameDecoder.Mode] = [.hello, .helloReply, .messages(.control), .messages(.bulk), .nothing]
+        let modes: [FrameDecoder.Mode] = [
+            .hello, .helloReply, .joinReply, .authenticationChallenge, .authenticationReply, .authenticationProof,
+            .messages(.control), .messages(.bulk), .messages(.snapshot), .nothing,
+        ]
         for type in UInt8.min...UInt8.max {
             let known = MessageType(rawValue: type)
             for mode in modes {
                 let allowed =
                     switch mode {
-                    case .hello: known == .hello
+                    case .hello: known == .hello || known == .joinRequest
+                    case .joinReply: known == .joinReply
+                    case .authenticationChallenge: known == .authenticationChallenge
+                    case .authenticationReply: known == .authenticationReply
+                    case .authenticationProof: known == .authenticationProof
                     case .helloReply: known == .helloReply
-                    case .messages(.control): known != nil && (16...23).contains(type) && known != .append
+                    case .messages(.control):
+                        known != nil && ((16...23).contains(type) && known != .append || [34, 50].contains(type))
+                    case .messages(.snapshot): [32, 33, 35].contains(type)
                     case .messages(.bulk): known == .append
                     case .nothing: false
                     }

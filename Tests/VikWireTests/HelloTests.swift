@@ -52,9 +52,9 @@ import VikWire
     }
 
     @Test func unknownValuesAreRefused() {
-        #expect(Self.hello(20, UInt8(2)) == .unknown(field: "channel", value: 2))
-        #expect(Self.hello(21, UInt8(1)) == .unknown(field: "authentication method", value: 1))
-        #expect(Self.hello(22, UInt8(3)) == .unknown(field: "store state", value: 3))
+        #expect(Self.hello(20, UInt8(3)) == .unknown(field: "channel", value: 3))
+        #expect(Self.hello(21, UInt8(3)) == .unknown(field: "store state", value: 3))
+        #expect(Self.hello(22, UInt8(2)) == .unknown(field: "hello flags", value: 2))
         #expect(Self.hello(23, UInt8(1)) == .unknown(field: "hello reserved field", value: 1))
         #expect(Self.hello { $0.member = .none } != nil)
         #expect(Self.hello { $0.peer = .none } != nil)
@@ -70,9 +70,9 @@ import VikWire
         #expect(Self.hello { $0.address = "nowhere" } != nil)
         #expect(Self.hello { $0.apiAddress = "host/path:80" } != nil)
         #expect(Self.hello { $0.apiAddress = "host:80\r\nX-Evil: 1" } != nil)
-        #expect(Self.hello(106, UInt8(0xff)) == .invalid("label is not UTF-8"))
-        #expect(Self.hello(104, UInt16(0xffff)) == .tooLarge(field: "label", value: 0xffff, limit: 128))
-        #expect(Self.hello(104, UInt16(128)) == .truncated("label"))
+        #expect(Self.hello(90, UInt8(0xff)) == .invalid("label is not UTF-8"))
+        #expect(Self.hello(88, UInt16(0xffff)) == .tooLarge(field: "label", value: 0xffff, limit: 128))
+        #expect(Self.hello(88, UInt16(128)) == .truncated("label"))
     }
 
     @Test func everyShorterOrLongerBodyIsRefused() {
@@ -109,10 +109,22 @@ import VikWire
 
     @Test func idsAscendAndAreUnique() {
         let first = SpecExamples["configuration"].getInteger(at: 18, as: UInt64.self)!
-        let second = 18 + 24 + 15 + 7
+        let second = 18 + 25 + 15 + 7
         let error = Self.refusal { $0.setInteger(first, at: second) }
         #expect(error == .invalid("members are not in the order of their ids"))
         #expect(Self.refusal { $0.setInteger(UInt64(0), at: 18) } != nil)
+    }
+
+    @Test func rolesAreKnownAndSomeoneVotes() {
+        #expect(Self.refusal { $0.setInteger(UInt8(3), at: 18 + 24) } == .unknown(field: "member role", value: 3))
+        let learners = Configuration(
+            incarnation: Samples.incarnation,
+            members: Samples.configuration.members.map { member in
+                var member = member
+                member.role = .learner
+                return member
+            })
+        #expect(Self.refusal { $0 = learners.encoded() } == .invalid("a configuration without voters"))
     }
 
     @Test func incarnationIsKnown() {

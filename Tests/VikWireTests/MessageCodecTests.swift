@@ -52,7 +52,10 @@ import VikWire
 
     @Test func voteRequest() {
         let example = SpecExamples["vote-request"]
-        #expect(Self.refusal(of: example.reframed(24, UInt8(2))) == .unknown(field: "vote flags", value: 2))
+        for flags in [2, 5, 8] as [UInt8] {
+            let error = Self.refusal(of: example.reframed(24, flags))
+            #expect(error == .unknown(field: "vote flags", value: UInt64(flags)))
+        }
         #expect(Self.refusal(of: example.reframed(8, UInt64(0))) != nil)
         #expect(Self.refusal(of: example.reframed(16, UInt64(0))) != nil)
         #expect(Self.refusal(of: example.reframed(16, UInt64(7))) != nil)
@@ -130,6 +133,29 @@ import VikWire
         #expect(Self.append(36 + 4, UInt8(3)) == .unknown(field: "entry kind", value: 3))
         #expect(Self.append(36 + 5, UInt8(1)) == .unknown(field: "entry flags", value: 1))
         #expect(Self.append(36 + 6, UInt16(1)) == .unknown(field: "entry reserved field", value: 1))
+    }
+
+    /// It would count as soon as it stands in a log.
+    @Test func aConfigurationThatDoesNotDecodeIsRefused() {
+        let entry = Entry(index: 1, term: 1, kind: .configuration, payload: ByteBuffer(bytes: [0]))
+        let message = Message.append(
+            AppendRequest(term: 1, previousIndex: 0, previousTerm: 0, commit: 0, entries: [entry]))
+        #expect(Self.refusal(of: message.encoded, on: .bulk) == .truncated("configuration"))
+    }
+
+    @Test func snapshotChunksDeclareWhatTheyMayNeed() {
+        let stored = SpecExamples["snapshot-chunk"]
+        func refusal(_ offset: Int, _ value: some FixedWidthInteger) -> WireError? {
+            Self.refusal(of: stored.reframed(offset, value), on: .snapshot)
+        }
+        for size in [WireLimits.maxSnapshotChunkBytes + 1, 0x7fff_ffff, 0xffff_ffff] {
+            #expect(refusal(28, UInt32(size)) == .tooLarge(field: "chunk", value: UInt64(size), limit: 2 << 20))
+        }
+        #expect(refusal(28, UInt32(30)) == .invalid("a stored chunk has another size"))
+        #expect(refusal(24, UInt8(1)) == .invalid("a compressed chunk is not smaller"))
+        #expect(refusal(24, UInt8(2)) == .unknown(field: "chunk encoding", value: 2))
+        #expect(refusal(16, UInt64(0)) == .invalid("chunks are numbered from 1"))
+        #expect(refusal(25, UInt8(1)) != nil)
     }
 
     @Test(arguments: [21, 0x00ff_ffff, 0x7fff_ffff, 0xffff_ffff] as [UInt32])

@@ -18,7 +18,7 @@ import VikWire
             var hello = Samples.hello
             hello.features = random.next()
             hello.incarnation = RandomID(using: &random)
-            hello.challenge = RandomID(using: &random)
+            hello.isPeerUnknown = .random(using: &random)
             hello.state = StoreState.allCases.randomElement(using: &random)!
             hello.recordedStore = StoreID(using: &random)
             hello.channel = VikWire.Channel.allCases.randomElement(using: &random)!
@@ -31,8 +31,8 @@ import VikWire
             let count = Int.random(in: 1...WireLimits.maxMembers, using: &random)
             let members = Set((0..<count).map { _ in UInt64.random(in: 1 ... .max, using: &random) }).map { id in
                 Member(
-                    id: MemberID(rawValue: id), store: StoreID(using: &random), address: "host-\(id):9090",
-                    label: "n\(id)")
+                    id: MemberID(rawValue: id), store: StoreID(using: &random), role: .voter,
+                    address: "host-\(id):9090", label: "n\(id)")
             }
             let configuration = Configuration(incarnation: Samples.incarnation, members: members)
             #expect(try Configuration(from: configuration.encoded()) == configuration)
@@ -98,12 +98,14 @@ extension Message {
     fileprivate static func random(using random: inout SeededGenerator) -> Message {
         func index(_ random: inout SeededGenerator) -> UInt64 { .random(in: 0...(1 << 40), using: &random) }
         let term = UInt64.random(in: 2...(1 << 40), using: &random)
-        switch Int.random(in: 0..<9, using: &random) {
+        switch Int.random(in: 0..<14, using: &random) {
         case 0:
             let last = index(&random)
             let lastTerm = last == 0 ? 0 : UInt64.random(in: 1..<term, using: &random)
             return .voteRequest(
-                VoteRequest(term: term, isPreVote: .random(using: &random), lastIndex: last, lastTerm: lastTerm))
+                VoteRequest(
+                    term: term, isPreVote: last % 3 == 0, isHandOver: last % 3 == 1, lastIndex: last,
+                    lastTerm: lastTerm))
         case 1:
             return .voteReply(
                 VoteReply(term: term, isPreVote: .random(using: &random), isGranted: .random(using: &random)))
@@ -122,6 +124,34 @@ extension Message {
             return .heartbeat(Heartbeat(term: term, commit: index(&random), round: random.next()))
         case 7:
             return .heartbeatReply(HeartbeatReply(term: term, round: random.next()))
+        case 8:
+            return .timeoutNow(TimeoutNow(term: term))
+        case 9:
+            let last = index(&random) + 1
+            return .snapshotOffer(
+                SnapshotOffer(
+                    term: term, transfer: random.next(), index: last,
+                    indexTerm: UInt64.random(in: 1...term, using: &random), estimatedBytes: random.next()))
+        case 10:
+            let bytes = ByteBuffer(bytes: (0..<Int.random(in: 1...40, using: &random)).map { UInt8($0) })
+            let isStored = Bool.random(using: &random)
+            return .snapshotChunk(
+                SnapshotChunk(
+                    term: term, transfer: random.next(), sequence: .random(in: 1 ... .max, using: &random),
+                    encoding: isStored ? .stored : .zlib,
+                    rawBytes: UInt32(bytes.readableBytes + (isStored ? 0 : 1)), rawChecksum: 7, bytes: bytes))
+        case 11:
+            return .snapshotEnd(
+                SnapshotEnd(
+                    term: term, transfer: random.next(), chunks: random.next(), records: random.next(),
+                    rawBytes: random.next(), checksum: 9))
+        case 12, 13:
+            let outcomes: [SnapshotReply.Outcome] = [
+                .wants(sequence: random.next() | 1), .installed(index(&random) + 1), .refused,
+            ]
+            return .snapshotReply(
+                SnapshotReply(
+                    term: term, transfer: random.next(), outcome: outcomes.randomElement(using: &random)!))
         default:
             return Bool.random(using: &random)
                 ? .readIndexRequest(ReadIndexRequest(term: term, context: random.next()))
@@ -134,12 +164,13 @@ extension AppendRequest {
     fileprivate static func random(term: Term, using random: inout SeededGenerator) -> AppendRequest {
         let previous = UInt64.random(in: 0...(1 << 40), using: &random)
         let previousTerm = previous == 0 ? 0 : UInt64.random(in: 1...term, using: &random)
+        let kind: EntryKind = Bool.random(using: &random) ? .command : .configuration
         let payloads = (0..<Int.random(in: 0...6, using: &random)).map { _ in
+            if kind == .configuration { return Samples.configuration.encoded() }
             let count = Int.random(in: 0...40, using: &random)
             return ByteBuffer(bytes: (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) })
         }
         let entryTerm = UInt64.random(in: max(previousTerm, 1)...term, using: &random)
-        let kind: EntryKind = Bool.random(using: &random) ? .command : .configuration
         return AppendRequest(
             term: term, previousIndex: previous, previousTerm: previousTerm,
             commit: UInt64.random(in: 0...previous, using: &random),

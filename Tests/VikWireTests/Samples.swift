@@ -24,7 +24,7 @@ enum Samples {
         members: [
             Member(id: members[0], store: stores[0], address: addresses[0], label: "node1"),
             Member(id: members[1], store: stores[1], address: addresses[1], label: "node2"),
-            Member(id: members[2], store: stores[2], address: addresses[2], label: ""),
+            Member(id: members[2], store: stores[2], role: .learner, address: addresses[2], label: ""),
         ])
 
     static let append = AppendRequest(
@@ -35,6 +35,30 @@ enum Samples {
                 index: 1002, term: 7, kind: .command,
                 payload: Command.put(key: Array("key1".utf8), value: Array("value".utf8))),
         ])
+
+    /// One record of a snapshot: an internal key and a value, each behind its length.
+    static let record: ByteBuffer = {
+        var buffer = ByteBuffer()
+        buffer.writeMultipleIntegers(UInt16(18), UInt32(5), UInt8(1))
+        buffer.writeString("key1")
+        buffer.writeMultipleIntegers(UInt64(1002), UInt32(0), UInt8(1))
+        buffer.writeString("value")
+        return buffer
+    }()
+    private static let transfer: UInt64 = 0x1122_3344_5566_7788
+
+    static let joinRequest = JoinRequest(
+        store: StoreID(high: 0x5051_5253_5455_5657, low: 0x5859_5a5b_5c5d_5e5f), label: "node4")
+    static let joinReply = JoinReply.member(
+        MemberID(rawValue: 1003),
+        Configuration(
+            incarnation: incarnation,
+            members: [
+                Member(id: members[0], store: stores[0], address: addresses[0], label: "node1"),
+                Member(
+                    id: MemberID(rawValue: 1003), store: .zero, role: .learner, address: "10.0.0.4:9090",
+                    label: "node4"),
+            ]))
 
     /// By the name of the example.
     static let messages: [(name: String, message: Message)] = [
@@ -54,6 +78,35 @@ enum Samples {
             "read-index-reply",
             .readIndexReply(ReadIndexReply(term: 7, context: 0x1122_3344_5566_7788, index: 1002))
         ),
+        ("timeout-now", .timeoutNow(TimeoutNow(term: 7))),
+        (
+            "snapshot-offer",
+            .snapshotOffer(
+                SnapshotOffer(term: 7, transfer: transfer, index: 1002, indexTerm: 7, estimatedBytes: 1 << 30))
+        ),
+        (
+            "snapshot-chunk",
+            .snapshotChunk(
+                SnapshotChunk(
+                    term: 7, transfer: transfer, sequence: 1, encoding: .stored,
+                    rawBytes: UInt32(record.readableBytes), rawChecksum: Checksum.crc32(record), bytes: record))
+        ),
+        (
+            "snapshot-end",
+            .snapshotEnd(
+                SnapshotEnd(
+                    term: 7, transfer: transfer, chunks: 1, records: 1, rawBytes: UInt64(record.readableBytes),
+                    checksum: Checksum.crc32(record)))
+        ),
+        (
+            "snapshot-reply-wants",
+            .snapshotReply(SnapshotReply(term: 7, transfer: transfer, outcome: .wants(sequence: 1)))
+        ),
+        (
+            "snapshot-reply-installed",
+            .snapshotReply(SnapshotReply(term: 7, transfer: transfer, outcome: .installed(1002)))
+        ),
+        ("snapshot-reply-refused", .snapshotReply(SnapshotReply(term: 7, transfer: transfer, outcome: .refused))),
     ]
 }
 

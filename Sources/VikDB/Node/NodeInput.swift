@@ -13,6 +13,11 @@ package enum NodeInput: Sendable {
     case peerConnected(Hello)
     /// A connection to a member broke; what was on its way may be lost.
     case peerDisconnected(MemberID)
+    /// The connection for a snapshot to a member is through its handshake, or broke and is dialled again.
+    case snapshotConnected(MemberID)
+    case snapshotDisconnected(MemberID)
+    /// A member of this node's own cluster answered that this node is no member of it.
+    case unknownToPeer(Hello)
     /// A job of the log lane wrote and synced a group.
     case persisted(sequence: UInt64)
     /// A job of the apply lane is done.
@@ -46,6 +51,11 @@ package protocol NodeInbox: AnyObject, Sendable {
 /// The shell's way to the other members; bound to the node's loop. Messages may be lost.
 package protocol PeerSender: AnyObject {
     func send(_ message: Message, to member: MemberID)
+    /// Replaces the list of the other members and their addresses. What is not in it is neither dialled nor listened to.
+    func setPeers(_ members: [Member])
+    /// Dials, and goes on dialling, the connection for a snapshot to a peer, until it is closed.
+    func openSnapshotConnection(to member: MemberID)
+    func closeSnapshotConnection(to member: MemberID)
     /// Hands everything sent since the last call to the network.
     func flush()
 }

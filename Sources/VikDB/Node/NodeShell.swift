@@ -104,6 +104,7 @@ package final class NodeShell {
         case .message(let message, let member, let store): core.step(message, from: member, store: store)
         case .peerConnected(let hello): connected(hello)
         case .peerDisconnected(let member): core.disconnected(member)
+        case .snapshotConnected, .snapshotDisconnected, .unknownToPeer: break
         case .persisted(let sequence): core.persisted(sequence)
         case .applied(let run): finishApplying(run)
         case .fetched(let entries, let member): core.fetched(entries, for: member)

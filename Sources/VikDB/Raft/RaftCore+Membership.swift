@@ -68,7 +68,7 @@ extension RaftCore {
             guard let shown = shownStores[member.id], shown != member.store,
                 !current.members.contains(where: { $0.store == shown })
             else { continue }
-            appendConfiguration(current.replacingStore(of: member.id, with: shown))
+            appendConfiguration(current.changing(member.id) { $0.store = shown })
             return
         }
     }

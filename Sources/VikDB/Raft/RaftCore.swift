@@ -147,6 +147,7 @@ package struct RaftCore {
         case .heartbeatReply(let reply): stepHeartbeatReply(reply, from: from)
         case .readIndexRequest(let request): stepReadIndexRequest(request, from: from)
         case .readIndexReply(let reply): stepReadIndexReply(reply, from: from)
+        case .snapshotOffer, .snapshotChunk, .snapshotEnd, .snapshotReply, .timeoutNow: break
         }
     }
 
@@ -156,7 +157,9 @@ package struct RaftCore {
         switch message {
         case .append, .heartbeat:
             sendOnceTermIsDurable(.heartbeatReply(HeartbeatReply(term: term, round: 0)), to: from)
-        case .voteRequest, .voteReply, .appendReply, .heartbeatReply, .readIndexRequest, .readIndexReply: break
+        case .voteRequest, .voteReply, .appendReply, .heartbeatReply, .readIndexRequest, .readIndexReply,
+            .snapshotOffer, .snapshotChunk, .snapshotEnd, .snapshotReply, .timeoutNow:
+            break
         }
     }
 

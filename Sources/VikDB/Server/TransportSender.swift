@@ -9,6 +9,12 @@ final class TransportSender: PeerSender {
         transport?.send(message, to: member)
     }
 
+    func setPeers(_ members: [Member]) {}
+
+    func openSnapshotConnection(to member: MemberID) {}
+
+    func closeSnapshotConnection(to member: MemberID) {}
+
     func flush() {
         transport?.flush()
     }

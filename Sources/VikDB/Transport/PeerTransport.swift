@@ -94,6 +94,7 @@ package final class PeerTransport {
         switch message.channel {
         case .control: link.control.send(message)
         case .bulk: link.bulk.send(message)
+        case .snapshot: break
         }
     }
 

@@ -35,7 +35,7 @@ package struct TransportOptions: Sendable {
     func maxQueueBytes(_ channel: VikWire.Channel) -> Int {
         switch channel {
         case .control: maxControlQueueBytes
-        case .bulk: maxBulkQueueBytes
+        case .bulk, .snapshot: maxBulkQueueBytes
         }
     }
 }

@@ -162,7 +162,7 @@ extension RaftPaperTests {
         subject.identifyAll()
         subject.holdsDisk = true
         let old = Names.configuration(3)
-        let new = old.replacingStore(of: Names.member(1), with: Names.store(1, generation: 2))
+        let new = old.changing(Names.member(1)) { $0.store = Names.store(1, generation: 2) }
         let entries = [
             Entry(index: 1, term: 1, kind: .configuration, payload: old.encoded()),
             Entry(index: 2, term: 1, kind: .configuration, payload: new.encoded()),
@@ -192,7 +192,7 @@ extension RaftPaperTests {
     @Test("A store is not counted by an entry that is not known to be committed, after a restart neither")
     func uncommittedRecord() {
         let old = Names.configuration(3)
-        let new = old.replacingStore(of: Names.member(2), with: Names.store(2, generation: 2))
+        let new = old.changing(Names.member(2)) { $0.store = Names.store(2, generation: 2) }
         var disk = SimulatedDisk(
             store: Names.store(1), hardState: HardState(term: 1), terms: [1], configuration: old)
         // A stale leader recorded member 2's new store here and nowhere else.
@@ -215,7 +215,7 @@ extension RaftPaperTests {
     @Test("A record that is committed is saved as such at once, so that it counts after a restart")
     func committedRecordIsSaved() {
         let old = Names.configuration(3)
-        let new = old.replacingStore(of: Names.member(2), with: Names.store(2, generation: 2))
+        let new = old.changing(Names.member(2)) { $0.store = Names.store(2, generation: 2) }
         var subject = RaftSubject()
         subject.step(
             .append(
@@ -234,7 +234,7 @@ extension RaftPaperTests {
     @Test("A record that is truncated is forgotten with its entry")
     func truncatedRecord() {
         let old = Names.configuration(3)
-        let new = old.replacingStore(of: Names.member(1), with: Names.store(1, generation: 2))
+        let new = old.changing(Names.member(1)) { $0.store = Names.store(1, generation: 2) }
         var subject = RaftSubject()
         subject.step(
             .append(

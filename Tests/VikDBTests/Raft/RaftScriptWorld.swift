@@ -260,6 +260,11 @@ extension Message {
         case .heartbeatReply(let reply): "heard term \(reply.term) round \(reply.round)"
         case .readIndexRequest(let request): "read? term \(request.term) context \(request.context)"
         case .readIndexReply(let reply): "read term \(reply.term) context \(reply.context) index \(reply.index)"
+        case .snapshotOffer(let offer): "snapshot? term \(offer.term) index \(offer.index)/\(offer.indexTerm)"
+        case .snapshotChunk(let chunk): "chunk \(chunk.sequence) term \(chunk.term)"
+        case .snapshotEnd(let end): "snapshot ends after \(end.chunks) term \(end.term)"
+        case .snapshotReply(let reply): "snapshot \(reply.outcome) term \(reply.term)"
+        case .timeoutNow(let message): "campaign! term \(message.term)"
         }
     }
 }

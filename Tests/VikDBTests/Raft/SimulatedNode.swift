@@ -96,7 +96,8 @@ struct SimulatedNode {
                 return "a match that is not durable"
             }
         case .readIndexRequest: break
-        case .voteReply, .append, .heartbeat, .heartbeatReply, .readIndexReply:
+        case .voteReply, .append, .heartbeat, .heartbeatReply, .readIndexReply, .snapshotOffer, .snapshotChunk,
+            .snapshotEnd, .snapshotReply, .timeoutNow:
             if disk.hardState.term < outgoing.message.term { return "a term that is not durable" }
         }
         return nil

@@ -67,7 +67,7 @@ import VikWire
         "a message before the hello": Message.heartbeat(round: 1).frame,
         "an append before the hello": Message.append(after: 0, count: 1, bytes: 1).frame,
         "an answer instead of a hello": Hello.from(3, to: 1, .control).answered,
-        "a reserved type": header(length: 16, type: 32),
+        "a type for later": header(length: 40, type: 32),
         "a bad checksum": damaged(8),
         "another magic": damaged(12),
         "a later version": hello { ($0.minVersion, $0.maxVersion) = (2, 3) },
@@ -75,7 +75,7 @@ import VikWire
         "the node's own member id": hello { $0.member = MemberID(rawValue: 1) },
         "another member meant": hello { $0.peer = MemberID(rawValue: 2) },
         "another cluster": hello { $0.incarnation = Incarnation(high: 1, low: 2) },
-        "an authentication method": hello { $0.authentication = 1 },
+        "a challenge that this node has no secret for": header(length: 44, type: 3),
     ]
 
     @Test(arguments: refusedHellos.keys.sorted())

@@ -49,6 +49,12 @@ final class SimulatedSender: PeerSender {
         outgoing.append((message, member))
     }
 
+    func setPeers(_ members: [Member]) {}
+
+    func openSnapshotConnection(to member: MemberID) {}
+
+    func closeSnapshotConnection(to member: MemberID) {}
+
     func flush() {}
 
     func takeAll() -> [(message: Message, member: MemberID)] {

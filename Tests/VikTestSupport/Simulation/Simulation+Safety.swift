@@ -29,8 +29,10 @@ extension Simulation {
                     acknowledged[node.store]?[reply.term] ?? 0, index)
             case .rejected: coverage[.appendRejected] += 1
             }
-        case .append, .heartbeat, .heartbeatReply: node.claims.claim(term: message.term)
-        case .voteRequest, .readIndexRequest, .readIndexReply: break
+        case .append, .heartbeat, .heartbeatReply, .snapshotReply: node.claims.claim(term: message.term)
+        case .voteRequest, .readIndexRequest, .readIndexReply, .snapshotOffer, .snapshotChunk, .snapshotEnd,
+            .timeoutNow:
+            break
         }
     }
 

@@ -9,10 +9,20 @@ struct Leadership {
     var waitingReads: [ReadOrigin] = []
     var round: ReadRound?
     var roundCount: UInt64 = 0
+    /// To whom the office is being handed over.
+    var handOver: HandOver?
 
     func position(of member: MemberID) -> Int? {
         peers.firstIndex { $0.member == member }
     }
+}
+
+/// A hand-over in progress: no proposals are taken until the target has the whole log and is told to campaign, or the
+/// time for it is over (dissertation §3.10). A plain value.
+struct HandOver {
+    let target: MemberID
+    let since: UInt64
+    var isTargetTold = false
 }
 
 /// Who asked for a read index.

@@ -23,6 +23,12 @@ struct Membership {
         (newest(through: commit) ?? configurations.first)?.configuration ?? founding
     }
 
+    /// Every configuration in the log after the one that counts.
+    func pending(commit: LogIndex) -> some Collection<IndexedConfiguration> {
+        let counting = newest(through: commit)?.index ?? configurations.first?.index ?? 0
+        return configurations.drop { $0.index <= counting }
+    }
+
     /// The newest configuration at or before `index`.
     func newest(through index: LogIndex) -> IndexedConfiguration? {
         configurations.last { $0.index <= index }

@@ -4,11 +4,13 @@ import VikWire
 /// What a leader knows of one other member's log, and how it sends to it. A plain value.
 ///
 /// *Probing*, one append at a time, finds where the two logs agree; *replicating* streams appends ahead of their
-/// acknowledgements, inside a window bounded in messages and bytes.
+/// acknowledgements, inside a window bounded in messages and bytes; *installing* sends no appends, because the member
+/// needs entries that this log no longer has and is sent a snapshot.
 struct Progress {
     enum Mode: Equatable {
         case probing
         case replicating
+        case installing
     }
 
     let member: MemberID
@@ -23,10 +25,23 @@ struct Progress {
     var isFetching = false
     /// Whether anything arrived since the leader last counted its quorum.
     var isActive = true
+    /// The tick at which something last arrived.
+    var heardAt: UInt64
+    /// A member that was removed gets the log until it has learned so; nil: it is a member.
+    var departure: Departure?
     /// Newest read-index round it confirmed.
     var confirmedRound: UInt64 = 0
     /// `match` when the last heartbeat was answered: no change with appends in flight hints at a lost one.
     var matchAtHeartbeat: LogIndex = 0
+
+    struct Departure {
+        /// What the configuration said of it.
+        let member: Member
+        /// The entry that removed it.
+        let index: LogIndex
+        /// The tick at which the leader stops waiting for it to learn of that; nil: the entry is not committed yet.
+        var until: UInt64?
+    }
 
     private struct InFlight {
         let lastIndex: LogIndex
@@ -35,9 +50,10 @@ struct Progress {
     private var window: Deque<InFlight> = []
     private(set) var windowBytes = 0
 
-    init(member: MemberID, next: LogIndex) {
+    init(member: MemberID, next: LogIndex, heardAt: UInt64) {
         self.member = member
         self.next = next
+        self.heardAt = heardAt
     }
 
     var hasInFlight: Bool { !window.isEmpty }
@@ -45,6 +61,7 @@ struct Progress {
     func canSend(_ options: RaftOptions) -> Bool {
         if isFetching { return false }
         return switch mode {
+        case .installing: false
         case .probing: !isPaused
         case .replicating: window.count < options.maxInflightAppends && windowBytes < options.maxInflightBytes
         }
@@ -52,6 +69,8 @@ struct Progress {
 
     mutating func sent(through last: LogIndex, bytes: Int) {
         switch mode {
+        case .installing:
+            break
         case .probing:
             isPaused = true
         case .replicating:
@@ -77,6 +96,18 @@ struct Progress {
             next = max(next, match + 1)
         }
         return isNews
+    }
+
+    /// What comes next is a snapshot.
+    mutating func install() {
+        probe(from: match + 1)
+        mode = .installing
+    }
+
+    /// Something arrived from the member.
+    mutating func heard(at tick: UInt64) {
+        isActive = true
+        heardAt = tick
     }
 
     /// Forgets what is in flight and looks again for the place where the logs agree, from `next` on.

@@ -27,7 +27,7 @@ extension RaftCore {
 
     mutating func campaignIfAllowed() {
         resetElectionTimer()
-        guard mayVote else { return }
+        guard mayCampaign else { return }
         // Pre-vote: ask first, so that a node that was cut off does not come back with a high term and unseat a
         // leader that a majority hears. The term is not touched.
         role = .preCandidate
@@ -38,8 +38,10 @@ extension RaftCore {
         recordVote(from: id, isGranted: true)
     }
 
-    private mutating func campaign() {
+    /// - Parameter isHandOver: the leader asked for it.
+    mutating func campaign(isHandOver: Bool = false) {
         role = .candidate
+        leader = nil
         term += 1
         vote = id
         hardStateIsDirty = true
@@ -49,13 +51,13 @@ extension RaftCore {
         resetElectionTimer()
         // The own vote counts, and the requests leave, only once term, vote and the claimed log are durable.
         ownVoteSequence = sequenceOfEverything
-        requestVotes(isPreVote: false, term: term)
+        requestVotes(isPreVote: false, term: term, isHandOver: isHandOver)
     }
 
-    private mutating func requestVotes(isPreVote: Bool, term: Term) {
+    private mutating func requestVotes(isPreVote: Bool, term: Term, isHandOver: Bool = false) {
         let request = VoteRequest(
-            term: term, isPreVote: isPreVote, lastIndex: log.lastIndex, lastTerm: log.lastTerm)
-        for peer in otherMembers {
+            term: term, isPreVote: isPreVote, isHandOver: isHandOver, lastIndex: log.lastIndex, lastTerm: log.lastTerm)
+        for peer in otherMembers where isVoter(peer) {
             if let sequence = sequenceOfEverything {
                 deferred.append((sequence, Outgoing(to: peer, message: .voteRequest(request))))
             } else {
@@ -68,7 +70,8 @@ extension RaftCore {
         // A node that hears from a leader, or is one that a majority hears, has no reason for an election (§6.2); nor
         // is a node that lost its disk a candidate, nor one that is no member.
         let hearsLeader = role == .leader || (leader != nil && electionElapsed < options.electionTicks.lowerBound)
-        guard !hearsLeader, recognizes(from) else { return }
+        // But the leader itself may have asked for it.
+        guard !hearsLeader || request.isHandOver, recognizes(from) else { return }
         if !request.isPreVote, request.term > term {
             becomeFollower(term: request.term, leader: nil)
         }
@@ -103,7 +106,7 @@ extension RaftCore {
     }
 
     mutating func recordVote(from member: MemberID, isGranted: Bool) {
-        guard role == .preCandidate || role == .candidate else { return }
+        guard role == .preCandidate || role == .candidate, isVoter(member) else { return }
         if votes[member] == nil { votes[member] = isGranted }
         let granted = votes.values.count { $0 }
         let refused = votes.count - granted
@@ -122,7 +125,7 @@ extension RaftCore {
         votes = [:]
         electionElapsed = 0
         let next = log.lastIndex + 1
-        leading = Leadership(peers: otherMembers.map { Progress(member: $0, next: next) })
+        leading = Leadership(peers: otherMembers.map { Progress(member: $0, next: next, heardAt: now) })
         // An entry of the own term commits what earlier terms left (§5.4.2, §8). In a new cluster it is the one that
         // gives the cluster its identity.
         if log.lastIndex == 0, let founding = membership.founding {
@@ -139,11 +142,19 @@ extension RaftCore {
             leading!.heartbeatElapsed = 0
             broadcastHeartbeat()
             recordNewStores()
+            promoteCaughtUp()
+        }
+        endDepartures()
+        endHandOver()
+        if isDiskStalled {
+            // Nothing that is proposed here can be answered; someone whose disk works should lead.
+            resign()
+            return
         }
         guard electionElapsed >= options.electionTicks.lowerBound else { return }
         electionElapsed = 0
-        let active = leading!.peers.count { $0.isActive && recognizes($0.member) }
-        if active + 1 < quorum {
+        let active = leading!.peers.count { $0.isActive && counts($0.member) }
+        if active + (isVoter(id) ? 1 : 0) < quorum {
             // No majority answers: someone else may lead by now, so this node forgets that it did.
             becomeFollower(term: term, leader: nil)
             return

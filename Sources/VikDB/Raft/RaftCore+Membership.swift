@@ -1,6 +1,7 @@
 import VikWire
 
-/// Founding a cluster, who counts, and a member that lost its disk: rules 7 to 10 of docs/architecture.md.
+/// Founding a cluster, who counts, and a member that lost its disk: rules 7 to 10 of docs/architecture.md. How members
+/// come and go is in `RaftCore+MembershipChange`.
 extension RaftCore {
     /// The newest configuration this node knows of, or what it would found.
     package var configuration: Configuration? { membership.latest }
@@ -21,16 +22,27 @@ extension RaftCore {
         (membership.latest?.members ?? []).map(\.id).filter { $0 != id }
     }
 
-    /// A majority of all members; one that counts for nothing at present is a member still.
-    var quorum: Int { (membership.latest?.members.count ?? 0) / 2 + 1 }
+    /// A majority of all voters; one that counts for nothing at present is a voter still.
+    var quorum: Int { (membership.latest?.voters.count ?? 0) / 2 + 1 }
 
-    var isOnlyMember: Bool { membership.latest?.members.count == 1 && mayVote }
+    var isOnlyMember: Bool { membership.latest?.voters.map(\.id) == [id] && mayVote }
 
-    /// Whether votes, acknowledgements and confirmations of `member` count: only with the store on record.
+    /// Whether the newest configuration of this log, committed or not, has `member` as a voter.
+    func isVoter(_ member: MemberID) -> Bool { membership.latest?.member(member)?.role == .voter }
+
+    /// Whether `member` shows the store that is on record for it: in the configuration that counts, and in every later
+    /// one. A replaced store must not count again at a node that does not know yet that its replacement is committed.
     func recognizes(_ member: MemberID) -> Bool {
-        guard let shown = shownStores[member] else { return false }
-        return membership.counting(commit: commit)?.member(member)?.store == shown
+        guard let shown = shownStores[member],
+            membership.counting(commit: commit)?.member(member)?.store == shown
+        else { return false }
+        return membership.pending(commit: commit).allSatisfy {
+            $0.configuration.member(member).map { $0.store == shown } ?? true
+        }
     }
+
+    /// Whether acknowledgements, confirmations and votes of `member` count.
+    func counts(_ member: MemberID) -> Bool { isVoter(member) && recognizes(member) }
 
     /// Whether this node itself may vote and lead. It must hold, durably, the entry that records its store; in a
     /// cluster that is being founded, all founders must have answered.
@@ -39,6 +51,20 @@ extension RaftCore {
             return log.lastIndex == 0 && membership.founding != nil
         }
         return newest.configuration.member(id)?.store == store
+    }
+
+    /// Whether this node may stand for election: it votes, and its disk takes the entry that a leader starts with.
+    var mayCampaign: Bool {
+        mayVote && isVoter(id) && !isInstalling && !isLogFull && !isDiskStalled
+    }
+
+    /// The newest configuration that is known to be committed.
+    package var committedConfiguration: IndexedConfiguration? { membership.newest(through: commit) }
+
+    /// Whether this node was a member and a committed entry has removed it.
+    package var isRemoved: Bool {
+        guard let newest = membership.newest(through: applicable) else { return false }
+        return newest.configuration.member(id) == nil
     }
 
     /// Every founder has answered as empty: this node may vote from now on, and found the cluster if it is elected.
@@ -54,16 +80,16 @@ extension RaftCore {
         shownStores[member] = store
         // What the earlier store acknowledged says nothing of this one.
         if role == .leader, let position = leading!.position(of: member) {
-            leading!.peers[position] = Progress(member: member, next: log.lastIndex + 1)
+            let departure = leading!.peers[position].departure
+            leading!.peers[position] = Progress(member: member, next: log.lastIndex + 1, heardAt: now)
+            leading!.peers[position].departure = departure
         }
     }
 
     /// A member that lost its disk, and is back with an empty store, gets an entry that records the new one. It is
     /// committed by a quorum of the others, because until then the new store counts for nothing.
     mutating func recordNewStores() {
-        guard membership.latestIndex <= commit, log.term(at: commit) == term, let current = membership.latest else {
-            return
-        }
+        guard mayChangeMembers, let current = membership.latest else { return }
         for member in current.members where member.id != id {
             guard let shown = shownStores[member.id], shown != member.store,
                 !current.members.contains(where: { $0.store == shown })
@@ -76,8 +102,10 @@ extension RaftCore {
     mutating func appendConfiguration(_ configuration: Configuration) {
         let index = log.lastIndex + 1
         log.append([Entry(index: index, term: term, kind: .configuration, payload: configuration.encoded())])
+        let before = membership.latest
         membership.append(configuration, at: index)
         membership.forgetReplaced(applicable: applicable)
+        adjustPeers(from: before, to: configuration, at: index)
     }
 
     mutating func recordConfigurations(in entries: some Collection<Entry>) {

@@ -2,8 +2,8 @@ import VikWire
 
 /// Linearizable reads from every node: ReadIndex, dissertation §6.4.
 extension RaftCore {
-    /// Whether this node's state may be shown to clients at all: not while it is joining.
-    package var mayServeReads: Bool { mayVote }
+    /// Whether this node's state may be shown to clients at all: not while it is joining or installing a snapshot.
+    package var mayServeReads: Bool { mayVote && !isInstalling }
     package var isReadPending: Bool { ownRead != nil }
 
     /// Asks for an index that every read begun before this call may be answered at. The answer comes as
@@ -60,8 +60,8 @@ extension RaftCore {
     mutating func finishReadRound() {
         guard let round = leading!.round else { return }
         // A confirmation names its round, so it was sent after the round began (design rule 5).
-        let confirmations = leading!.peers.count { $0.confirmedRound >= round.number && recognizes($0.member) }
-        guard confirmations + 1 >= quorum else { return }
+        let confirmations = leading!.peers.count { $0.confirmedRound >= round.number && counts($0.member) }
+        guard confirmations + (isVoter(id) ? 1 : 0) >= quorum else { return }
         leading!.round = nil
         for read in round.reads {
             switch read {

@@ -19,7 +19,10 @@ extension RaftCore {
     @discardableResult
     private mutating func sendAppend(toPeerAt position: Int) -> Bool {
         let peer = leading!.peers[position]
-        guard let previousTerm = log.term(at: peer.next - 1) else { return false }
+        guard let previousTerm = log.term(at: peer.next - 1) else {
+            needSnapshot(forPeerAt: position)
+            return false
+        }
         guard
             let entries = log.entries(
                 from: peer.next, through: log.lastIndex, maxBytes: options.appendBytes,
@@ -32,7 +35,9 @@ extension RaftCore {
                 leading!.peers[position].isFetching = true
                 fetches.append(
                     FetchRequest(
-                        member: peer.member, from: peer.next, through: log.stable, maxBytes: options.appendBytes))
+                        member: peer.member, from: peer.next,
+                        through: min(log.stable, peer.next + UInt64(WireLimits.maxEntriesPerAppend) - 1),
+                        maxBytes: options.appendBytes))
             }
             return false
         }
@@ -53,7 +58,7 @@ extension RaftCore {
     /// An append without entries: finds out where the logs agree.
     private mutating func sendProbe(toPeerAt position: Int) {
         let peer = leading!.peers[position]
-        guard let previousTerm = log.term(at: peer.next - 1) else { return }
+        guard let previousTerm = log.term(at: peer.next - 1) else { return needSnapshot(forPeerAt: position) }
         let request = AppendRequest(
             term: term, previousIndex: peer.next - 1, previousTerm: previousTerm, commit: commit, entries: [])
         send(.append(request), to: peer.member)
@@ -67,7 +72,7 @@ extension RaftCore {
         }
         leading!.peers[position].isFetching = false
         let peer = leading!.peers[position]
-        guard let first = entries.first, let last = entries.last, first.index == peer.next,
+        guard peer.mode == .replicating, let first = entries.first, let last = entries.last, first.index == peer.next,
             log.term(at: first.index) == first.term, log.term(at: last.index) == last.term,
             let previousTerm = log.term(at: peer.next - 1)
         else { return }
@@ -76,7 +81,12 @@ extension RaftCore {
 
     mutating func stepAppendReply(_ reply: AppendReply, from: MemberID) {
         guard role == .leader, let position = leading!.position(of: from) else { return }
-        leading!.peers[position].isActive = true
+        leading!.peers[position].heard(at: now)
+        if leading!.peers[position].mode == .installing {
+            // It has caught up without a snapshot, from an earlier leader perhaps.
+            guard case .matched(let index) = reply.outcome, index >= log.baseIndex else { return }
+            leading!.peers[position].probe(from: index + 1)
+        }
         switch reply.outcome {
         case .matched(let index):
             guard index <= log.lastIndex else { return }
@@ -84,15 +94,21 @@ extension RaftCore {
         case .rejected(let previousIndex, let hintIndex, let hintTerm):
             let peer = leading!.peers[position]
             switch peer.mode {
+            case .installing:
+                break
             case .replicating:
                 guard previousIndex > peer.match else { return }
                 leading!.peers[position].probe(from: peer.match + 1)
             case .probing:
                 guard previousIndex == peer.next - 1 else { return }
                 let place = log.lastPossibleMatch(index: min(hintIndex, previousIndex), term: hintTerm).index
-                leading!.peers[position].probe(from: max(min(place + 1, previousIndex), log.firstIndex))
-                // This log starts after the place where the two may agree: trying again at once would not help.
-                leading!.peers[position].isPaused = leading!.peers[position].next == peer.next
+                let next = min(place + 1, previousIndex)
+                if next <= log.baseIndex {
+                    // The two may agree only before the first entry that this log still has.
+                    needSnapshot(forPeerAt: position)
+                } else {
+                    leading!.peers[position].probe(from: next)
+                }
             }
         }
     }
@@ -100,8 +116,8 @@ extension RaftCore {
     /// Commits the newest entry of the current term that a quorum has on disk, and with it all before (§5.4.2). The
     /// leader counts itself only for what its own disk holds.
     mutating func advanceCommit() {
-        var durable: [LogIndex] = [log.stable]
-        for peer in leading!.peers where recognizes(peer.member) { durable.append(peer.match) }
+        var durable: [LogIndex] = isVoter(id) ? [log.stable] : []
+        for peer in leading!.peers where counts(peer.member) { durable.append(peer.match) }
         guard durable.count >= quorum else { return }
         durable.sort(by: >)
         let candidate = durable[quorum - 1]
@@ -111,7 +127,9 @@ extension RaftCore {
 
     /// The connection to `member` broke: what was in flight may be lost.
     package mutating func disconnected(_ member: MemberID) {
-        guard role == .leader, let position = leading!.position(of: member) else { return }
+        guard role == .leader, let position = leading!.position(of: member),
+            leading!.peers[position].mode != .installing
+        else { return }
         leading!.peers[position].probe(from: leading!.peers[position].match + 1)
     }
 
@@ -125,9 +143,9 @@ extension RaftCore {
 
     mutating func stepHeartbeatReply(_ reply: HeartbeatReply, from: MemberID) {
         guard role == .leader, let position = leading!.position(of: from) else { return }
-        leading!.peers[position].isActive = true
+        leading!.peers[position].heard(at: now)
         leading!.peers[position].isPaused = false
-        if recognizes(from), reply.round > leading!.peers[position].confirmedRound {
+        if counts(from), reply.round > leading!.peers[position].confirmedRound {
             leading!.peers[position].confirmedRound = min(reply.round, leading!.roundCount)
             finishReadRound()
         }
@@ -168,6 +186,8 @@ extension RaftCore {
 
     mutating func stepAppend(_ request: AppendRequest, from: MemberID) {
         follow(from)
+        // Neither has a place for entries; the leader sends them again.
+        if isInstalling || isLogFull { return }
         var previousIndex = request.previousIndex
         var previousTerm = request.previousTerm
         var entries = request.entries[...]
@@ -210,7 +230,7 @@ extension RaftCore {
         if let group = inFlight { inFlight!.lastIndex = min(group.lastIndex, index - 1) }
     }
 
-    private mutating func acknowledge(through index: LogIndex) {
+    mutating func acknowledge(through index: LogIndex) {
         verified = max(verified, index)
         owesAcknowledgement = true
         if log.stable >= verified { acknowledgeIfOwed() }

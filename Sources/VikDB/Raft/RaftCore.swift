@@ -7,7 +7,8 @@ import VikWire
 /// The shell feeds it messages, ticks and completions, then takes a ``Ready`` that says what to persist, send and fetch.
 /// RaftCore itself holds back what must not leave before it is durable, so a shell cannot send too early.
 ///
-/// The rest of it stands by topic: `RaftCore+Election`, `+Replication`, `+ReadIndex`, `+Membership`.
+/// The rest of it stands by topic: `RaftCore+Election`, `+Replication`, `+ReadIndex`, `+Membership`, `+Snapshot`,
+/// `+HandOver`.
 package struct RaftCore {
     package let id: MemberID
     package let store: StoreID
@@ -36,6 +37,7 @@ package struct RaftCore {
     var shownStores: [MemberID: StoreID] = [:]
 
     // Time, in ticks.
+    var now: UInt64 = 0
     var electionElapsed = 0
     var electionTimeout = 0
     var random: SplitMix64
@@ -54,9 +56,17 @@ package struct RaftCore {
     var fetches: [FetchRequest] = []
     var confirmedRead: ConfirmedRead?
     var lostLeadership = false
+    var snapshotsNeeded: [MemberID] = []
+    var snapshotMessages: [SnapshotMessage] = []
+    /// A snapshot is taking the place of log and state: no append is taken until it has.
+    package internal(set) var isInstalling = false
+    /// The log store has no room, since this tick: entries stay in memory, votes are still saved.
+    var logIsFullSince: UInt64?
 
     struct InFlightGroup {
         let sequence: UInt64
+        /// The tick at which it was handed out.
+        let since: UInt64
         /// Last index of the group that still stands: lowered when a later truncation cuts into it, so that the
         /// completion of an old write never vouches for what replaced it.
         var lastIndex: LogIndex
@@ -88,8 +98,12 @@ package struct RaftCore {
     /// Entries up to here may be applied: committed, and durable in this node's own log (design rule 3).
     package var applicable: LogIndex { min(commit, log.stable) }
     package var isLeader: Bool { role == .leader }
-    /// Bytes proposed and not yet committed.
-    package var uncommittedBytes: Int { log.cachedBytes(after: commit) }
+    /// Bytes proposed and not yet committed, or committed by the others' disks and not yet on this node's own.
+    package var unsettledBytes: Int { log.cachedBytes(after: applicable) }
+    /// The entry before the first one that this log holds.
+    package var baseIndex: LogIndex { log.baseIndex }
+    /// Nothing is being written and nothing waits to be.
+    package var isLogQuiet: Bool { inFlight == nil && !log.hasUnemitted }
 
     /// The term of the entry at `index`, if the log has it.
     package func termOfEntry(at index: LogIndex) -> Term? { log.term(at: index) }
@@ -103,9 +117,12 @@ package struct RaftCore {
 
     /// One tick passed. Ticks are the only time there is.
     package mutating func tick() {
+        now += 1
         electionElapsed += 1
         if role == .leader {
             tickLeader()
+        } else if role == .candidate, ownVoteSequence != nil {
+            // The own vote is still on its way to a slow disk: a higher term would only queue behind it.
         } else if electionElapsed >= electionTimeout || (isOnlyMember && role == .follower) {
             campaignIfAllowed()
         }
@@ -117,7 +134,9 @@ package struct RaftCore {
     /// - Returns: the index of the first and the term they have; nil if this node does not lead or too much waits to
     ///   be committed already (nothing was proposed).
     package mutating func propose(_ payloads: [ByteBuffer]) -> (first: LogIndex, term: Term)? {
-        guard role == .leader, !payloads.isEmpty, uncommittedBytes < options.maxUncommittedBytes else { return nil }
+        guard role == .leader, !isHandingOver, !payloads.isEmpty, unsettledBytes < options.maxUncommittedBytes else {
+            return nil
+        }
         let first = log.lastIndex + 1
         log.append(Entry.batch(from: first, term: term, kind: .command, payloads: payloads))
         return (first, term)
@@ -126,6 +145,8 @@ package struct RaftCore {
     /// Takes a message from the store `sender` of member `from`.
     package mutating func step(_ message: Message, from: MemberID, store sender: StoreID) {
         guard from != id, shownStores[from] == sender, message.term <= WireLimits.maxTerm else { return }
+        // Terms grow by one an election. A leap would use up all there are, on every disk, at one message's word.
+        guard message.term <= term + Self.maxTermLeap else { return }
         if case .voteRequest(let request) = message {
             // A vote request alone does not make this node follow: it may be refused without a trace.
             stepVoteRequest(request, from: from)
@@ -147,9 +168,14 @@ package struct RaftCore {
         case .heartbeatReply(let reply): stepHeartbeatReply(reply, from: from)
         case .readIndexRequest(let request): stepReadIndexRequest(request, from: from)
         case .readIndexReply(let reply): stepReadIndexReply(reply, from: from)
-        case .snapshotOffer, .snapshotChunk, .snapshotEnd, .snapshotReply, .timeoutNow: break
+        case .snapshotOffer(let offer): stepSnapshotOffer(offer, from: from)
+        case .snapshotChunk, .snapshotEnd: stepSnapshotPart(message, from: from)
+        case .snapshotReply: stepSnapshotReply(message, from: from)
+        case .timeoutNow: stepTimeoutNow(from: from)
         }
     }
+
+    private static let maxTermLeap: Term = 1 << 32
 
     /// A message of an earlier term. Its sender learns of this term, or a node that was cut off at a higher term could
     /// neither follow nor be elected (etcd#8243).
@@ -173,6 +199,7 @@ package struct RaftCore {
         releaseDeferred(through: sequence)
         if let own = ownVoteSequence, own <= sequence {
             ownVoteSequence = nil
+            electionElapsed = 0
             recordVote(from: id, isGranted: true)
         }
         if role == .leader {
@@ -182,8 +209,33 @@ package struct RaftCore {
         }
     }
 
+    /// The log store has no room for the entries of group `sequence`; its hard state is saved. The entries are handed out
+    /// again after ``logHasRoom()``.
+    package mutating func persistenceRefused(_ sequence: UInt64) {
+        guard let group = inFlight, group.sequence == sequence else {
+            preconditionFailure("groups complete in order, one at a time")
+        }
+        inFlight = nil
+        log.takeBackUnstable()
+        if logIsFullSince == nil { logIsFullSince = now }
+        // A vote request claims a log that did not become durable. All else that waited claims term and vote alone.
+        deferred.removeAll { if case .voteRequest = $0.message.message { $0.sequence <= sequence } else { false } }
+        releaseDeferred(through: sequence)
+        if ownVoteSequence != nil { becomeFollower(term: term, leader: nil) }
+    }
+
+    /// There is room again.
+    package mutating func logHasRoom() {
+        logIsFullSince = nil
+    }
+
+    package var isLogFull: Bool { logIsFullSince != nil }
+
     /// Everything that happened since the last call.
     package mutating func takeReady() -> Ready {
+        if role == .leader {
+            handOverIfPossible()
+        }
         if role == .leader {
             startReadRound()
             replicateToAll()
@@ -194,6 +246,8 @@ package struct RaftCore {
         swap(&ready.fetches, &fetches)
         swap(&ready.confirmedRead, &confirmedRead)
         swap(&ready.lostLeadership, &lostLeadership)
+        swap(&ready.snapshotsNeeded, &snapshotsNeeded)
+        swap(&ready.snapshotMessages, &snapshotMessages)
         log.trimCache(to: options.entryCacheBytes, notAfter: commit)
         return ready
     }
@@ -202,11 +256,12 @@ package struct RaftCore {
         guard inFlight == nil else { return nil }
         // Whose votes count after a restart depends on the configuration that is known to be committed then.
         if let newest = membership.newest(through: applicable), newest.index > savedCommit { hardStateIsDirty = true }
-        guard hardStateIsDirty || log.hasUnemitted else { return nil }
+        guard hardStateIsDirty || log.hasUnemitted && !isLogFull else { return nil }
         let group = PersistGroup(
-            sequence: nextSequence, hardState: hardStateIsDirty ? hardState : nil, entries: log.takeUnemitted())
+            sequence: nextSequence, hardState: hardStateIsDirty ? hardState : nil,
+            entries: isLogFull ? [] : log.takeUnemitted())
         inFlight = InFlightGroup(
-            sequence: nextSequence, lastIndex: log.lastIndex, hasHardState: hardStateIsDirty)
+            sequence: nextSequence, since: now, lastIndex: log.emitted, hasHardState: hardStateIsDirty)
         nextSequence += 1
         if hardStateIsDirty { savedCommit = applicable }
         hardStateIsDirty = false

@@ -112,6 +112,27 @@ struct RaftLog {
         stable = min(stable, lastIndex)
     }
 
+    /// Forgets `index` and all before it: the log store no longer has them, or the state machine replaced them.
+    mutating func compact(through index: LogIndex) {
+        guard index > baseIndex else { return }
+        precondition(index <= stable, "only what is durable is compacted")
+        let term = term(at: index)!
+        while runs.count > 1, runs[1].firstIndex <= index + 1 { runs.removeFirst() }
+        if index == lastIndex { runs.removeAll() } else { runs[0].firstIndex = max(runs[0].firstIndex, index + 1) }
+        if cacheStart <= index {
+            let dropped = min(cache.count, Int(index - cacheStart) + 1)
+            cache.removeFirst(dropped)
+            cacheStart = index + 1
+        }
+        baseIndex = index
+        baseTerm = term
+    }
+
+    /// What was handed to the log store and is not durable was not written: it will be handed out again.
+    mutating func takeBackUnstable() {
+        emitted = stable
+    }
+
     /// The entries that the log store has not been given yet; marks them as given.
     mutating func takeUnemitted() -> [Entry] {
         defer { emitted = lastIndex }

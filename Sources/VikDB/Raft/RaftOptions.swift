@@ -13,6 +13,8 @@ package struct RaftOptions: Sendable {
     package var appendBytes = 256 << 10
     /// Proposals are refused while this many bytes wait to be committed.
     package var maxUncommittedBytes = 64 << 20
+    /// How many entries a learner may lack and still become a voter.
+    package var maxPromotionLag: UInt64 = 1_024
     /// Durable and committed entries kept in memory for followers that are a little behind.
     package var entryCacheBytes = 32 << 20
 

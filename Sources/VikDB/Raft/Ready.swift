@@ -11,6 +11,10 @@ package struct Ready: Sendable {
     package var fetches: [FetchRequest] = []
     /// Read indexes confirmed for ``RaftCore/requestReadIndex(_:)``.
     package var confirmedRead: ConfirmedRead?
+    /// Members that need entries which this log no longer has; answered with ``RaftCore/snapshotEnded(for:installed:)``.
+    package var snapshotsNeeded: [MemberID] = []
+    /// Messages of snapshot transfers that passed the core's checks, in order of arrival.
+    package var snapshotMessages: [SnapshotMessage] = []
     /// This node led until now: whatever it proposed and had not committed has an unknown outcome.
     package var lostLeadership = false
 }
@@ -34,6 +38,12 @@ package struct FetchRequest: Sendable {
     package let from: LogIndex
     package let through: LogIndex
     package let maxBytes: Int
+}
+
+/// A message of a snapshot transfer: from the current leader, or, a reply, to it.
+package struct SnapshotMessage: Sendable {
+    package let from: MemberID
+    package let message: Message
 }
 
 package struct ConfirmedRead: Sendable {

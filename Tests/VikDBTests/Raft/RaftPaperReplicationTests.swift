@@ -332,13 +332,13 @@ extension RaftPaperTests {
         subject.elect()
         subject.match(2, from: 2)
         subject.propose(bytes: 1_000)
-        #expect(subject.core.uncommittedBytes == 1_000 + Entry.headerBytes)
+        #expect(subject.core.unsettledBytes == 1_000 + Entry.headerBytes)
         subject.input { core in
             let refused = core.propose([ByteBuffer(string: "x")])
             #expect(refused == nil)
         }
         subject.match(3, from: 2)
-        #expect(subject.core.uncommittedBytes == 0)
+        #expect(subject.core.unsettledBytes == 0)
         subject.propose()
     }
 

@@ -59,7 +59,8 @@ package struct GatewayOptions: Sendable, Equatable {
     /// How long a connection that will close goes on reading, so that the client sees the answer, not a reset.
     package var lingerTimeout = TimeAmount.seconds(1)
 
-    /// Body bytes that are read only to be thrown away before a connection is closed.
+    /// Body bytes that are read only to be thrown away: before an answer, past them, 413; after one, the connection
+    /// closes.
     static let maxDiscardedBytes = 32 << 20
     /// Bytes of half-received bodies on one event loop; past it, 429.
     static let maxCollectedBytes = 256 << 20

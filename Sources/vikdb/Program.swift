@@ -22,7 +22,7 @@ enum Program {
         do throws(StartError) {
             node = try Node.start(try flags.settings(), logger: logger)
         } catch {
-            refuse("\(error)", status: EXIT_FAILURE)
+            refuse("\(error)", status: error.exitStatus)
         }
         announce(node, flags, logger)
 
@@ -79,5 +79,14 @@ enum Program {
     private static func refuse(_ sentence: String, status: Int32) -> Never {
         StandardError.write(line: "vikdb: \(sentence)")
         exit(status)
+    }
+}
+
+extension StartError {
+    fileprivate var exitStatus: Int32 {
+        switch self {
+        case .flags: EX_USAGE
+        case .storage, .listen: EXIT_FAILURE
+        }
     }
 }

@@ -20,7 +20,10 @@ enum Program {
         let logger = Logger(label: "vikdb", factory: { _ in LineLogHandler(level: flags.logLevel) })
         let node: Node
         do throws(StartError) {
-            node = try Node.start(try flags.settings(), logger: logger)
+            var settings = try flags.settings()
+            settings.gateway.maxConnections = try DescriptorLimit.raised().connections(
+                wanted: flags.maxConnections, logger: logger)
+            node = try Node.start(settings, logger: logger)
         } catch {
             refuse("\(error)", status: error.exitStatus)
         }
@@ -86,7 +89,7 @@ extension StartError {
     fileprivate var exitStatus: Int32 {
         switch self {
         case .flags: EX_USAGE
-        case .storage, .listen: EXIT_FAILURE
+        case .storage, .listen, .descriptors: EXIT_FAILURE
         }
     }
 }

@@ -90,6 +90,41 @@ extension ProcessTests {
             }
         }
 
+        /// Idle clients take what the limit of file descriptors allows them, and leave the rest to the node.
+        @Test func idleClientsLeaveDescriptorsToTheNode() throws {
+            let node = try SingleNode(flags: ["-memtable-max-size", "65536"], after: "ulimit -n 640")
+            defer { extendLifetime(node) }
+            let warning = node.process.log.split(separator: "\n").filter { $0.contains(" warning ") }
+            #expect(warning.count == 1)
+            #expect(warning.first?.contains("640 file descriptors") == true, "\(node.process.log)")
+            #expect(warning.first?.contains("128 API connections") == true)
+            #expect(warning.first?.contains("ulimit -n") == true)
+
+            let busy = node.process.client()
+            #expect(try busy.request("GET", "/health").status == 200)
+            var idle: [HTTPClient] = []
+            var refused: HTTPAnswer?
+            while idle.count < 200, refused == nil {
+                let client = node.process.client()
+                let answer = try client.request("GET", "/health")
+                if answer.status == 200 { idle.append(client) } else { refused = answer }
+            }
+            #expect((100..<128).contains(idle.count), "\(idle.count)")
+            #expect(refused?.status == 503)
+            #expect(try refused?.json().error?.contains("128, -max-connections") == true)
+            // Tables are written meanwhile.
+            let filling = String(repeating: "v", count: 1_000).base64
+            for number in 0..<200 {
+                let answer = try busy.request(
+                    "PUT", "/kv/\("key\(number)".pathKey)", body: #"{"value":"\#(filling)"}"#)
+                #expect(answer.status == 200 || answer.status == 429, "\(answer.text)")
+            }
+            _ = try poll(within: 10, for: "a table") {
+                try busy.request("GET", "/health").json().sstableCount ?? 0 > 0 ? true : nil
+            }
+            extendLifetime(idle)
+        }
+
         @Test func secondSignalEndsAtOnce() throws {
             let cluster = ClusterProcess()
             defer { extendLifetime(cluster) }

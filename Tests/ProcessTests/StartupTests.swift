@@ -109,6 +109,30 @@ extension ProcessTests {
             #expect(mixed.errors.contains(other.process.directory + "/sstables"))
         }
 
+        @Test func tooFewDescriptors() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let run = try Finished(
+                "/bin/sh",
+                [
+                    "-c", "ulimit -n 575 && exec \"$@\"", "sh", Program.vikdb, "-addr", "127.0.0.1:\(Ports.take())",
+                    "-wal-path", directory.path + "/wal", "-sstable-dir", directory.path + "/tables",
+                ], within: 10)
+            expectRefused(run, with: 1, naming: "575 file descriptors")
+            #expect(run.errors.contains("576"))
+        }
+
+        /// Systems start programs with few file descriptors, which programs may raise to a higher limit.
+        @Test func raisesTheLimitOfDescriptors() throws {
+            let node = try SingleNode(after: "ulimit -S -n 300")
+            defer { extendLifetime(node) }
+            let id = try #require(node.process.processID)
+            let limits = TextFile.read("/proc/\(id)/limits")
+            let line = try #require(limits.split(separator: "\n").first { $0.hasPrefix("Max open files") })
+            let numbers = line.split(separator: " ").compactMap { Int($0) }
+            #expect(numbers.count == 2 && numbers[0] == numbers[1] && numbers[0] > 300, "\(line)")
+        }
+
         /// A member's directories under another member's flags.
         @Test func foreignStore() throws {
             let cluster = ClusterProcess(nodes: 2)

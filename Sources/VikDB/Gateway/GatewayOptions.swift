@@ -67,7 +67,7 @@ package struct GatewayOptions: Sendable, Equatable {
     /// Requests (and pieces of them) that wait behind the one in progress. Reading pauses at the first one, so this is
     /// reached only by a client that has closed its side: the kernel then hands over all that it holds.
     static let maxQueuedParts = 65_536
-    /// Connections past the cap that may be receiving their 503 at one time on one loop; the next is just closed.
+    /// Connections past the cap that may be receiving their 503 at one time; the next is just closed.
     static let maxRefusalsInProgress = 64
 
     /// The target has room for two keys of the largest size in Base64, percent-encoded throughout.

@@ -22,7 +22,7 @@ extension NodeShell {
         }
         if isDiskFull { return .diskFull }
         if writes.count + proposals.count >= options.maxWaitingWrites
-            || core.applicable > applied + options.maxUnappliedEntries
+            || core.applicable > applied + options.maxUnappliedEntries || engine.isStalled
         {
             return .overloaded
         }
@@ -134,8 +134,8 @@ extension NodeShell {
         while let pending = writes.popFirst(expiredAt: now) {
             replies.append(.unknown(.timedOut), token: pending.token, to: pending.sink)
         }
-        while let read = reads.popFirst(expiredAt: now) {
-            replies.append(.notAnswered(.noQuorum), token: read.token, to: read.sink)
+        while let (read, isConfirmed) = reads.popFirst(expiredAt: now) {
+            replies.append(.notAnswered(isConfirmed ? .behind : .noQuorum), token: read.token, to: read.sink)
         }
     }
 

@@ -317,6 +317,11 @@ import VikWire
             (.unknown(.stopping), true, 503, "unknown", false, "may still take effect"),
             (.notAnswered(.noQuorum), false, 503, nil, true, "consistency=stale"),
             (.notAnswered(.notLeader(leader: nil)), false, 503, nil, true, "consistency=stale"),
+            (
+                .notAnswered(.behind), false, 503, nil, true,
+                "this node is behind: it has not yet applied what this read must see, and the read waited as long as "
+                    + "it may; consistency=stale reads what this node has"
+            ),
             (.notAnswered(.overloaded), false, 429, nil, true, "try again"),
             (.notAnswered(.notReady("installing a snapshot")), false, 503, nil, true, "installing a snapshot"),
             (.notAnswered(.failed("table 3 is corrupt")), false, 503, nil, false, "table 3"),

@@ -125,6 +125,40 @@ extension ProcessTests {
             extendLifetime(idle)
         }
 
+        /// What waits for a majority that does not come is answered before a stopping node cuts its connections.
+        @Test func stoppingAnswersWhatWaits() throws {
+            // A leader that hears from nobody keeps its office for longer than the stop takes.
+            let cluster = ClusterProcess(flags: ["-election-timeout", "4000-4500"])
+            defer { extendLifetime(cluster) }
+            try cluster.start()
+            let leader = try cluster.waitForLeader()
+            let key = "key".pathKey
+            #expect(try leader.client().request("PUT", "/kv/\(key)", body: #"{"value":"eA=="}"#).status == 200)
+            for node in cluster.nodes where node !== leader { node.kill() }
+            let answers = Shared<[String: HTTPAnswer]>([:])
+            let workers = Workers(2) { number in
+                let method = ["GET", "PUT"][number]
+                let body = method == "PUT" ? #"{"value":"eQ=="}"# : nil
+                let answer = try? leader.client().request(method, "/kv/\(key)", body: body)
+                answers.change { $0[method] = answer }
+            }
+            usleep(300_000)
+            #expect(answers.value.isEmpty)
+            let start = monotonicNanoseconds()
+            leader.signal(SIGTERM)
+            #expect(try leader.waitForExit(within: 10) == .code(0))
+            let seconds = secondsSince(start)
+            #expect(seconds < 4, "\(seconds)")
+            print("SIGTERM with waiting requests to exit: \(Int(seconds * 1_000)) ms")
+            try workers.wait(within: 20)
+            let read = try #require(answers.value["GET"])
+            #expect(read.status == 503)
+            #expect(try read.json().error?.contains("the node is stopping") == true, "\(read.text)")
+            let write = try #require(answers.value["PUT"])
+            #expect(write.status == 503)
+            #expect(try write.json().outcome == "unknown", "\(write.text)")
+        }
+
         @Test func secondSignalEndsAtOnce() throws {
             let cluster = ClusterProcess()
             defer { extendLifetime(cluster) }

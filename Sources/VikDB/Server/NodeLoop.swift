@@ -75,6 +75,14 @@ final class NodeLoop: TransportDelegate {
         board.count { $0.wireBytes = wireBytes }
     }
 
+    /// While the node stops: answers whatever still waits, and takes no more.
+    func stopWaiting() {
+        guard !hasEnded else { return }
+        shell.handle(.stop)
+        shell.abandonEverything()
+        pump()
+    }
+
     /// Ends a stop that does not come to its end by itself: whatever is in flight is answered as unknown.
     func giveUp() {
         guard !hasEnded else { return }

@@ -43,8 +43,8 @@ run_tests "tests with a clock or real nodes" 600 --no-parallel --filter "$alone"
 echo
 echo "== summary"
 for log in "$output"/*.log; do
-    if ! grep -E '^.{0,4}Test run with' "$log"; then
-        echo "$(basename "$log" .log): no summary, see above"
+    if ! grep -E '^.{0,4}Test run with [1-9]' "$log"; then
+        echo "$(basename "$log" .log): no summary of tests that ran, see above"
         status=1
     fi
 done

@@ -167,7 +167,9 @@ struct Flags: ParsableCommand {
 
     @Option(
         name: .both("max-connections"),
-        help: .value("count", "Most API connections at a time.", default: "\(GatewayOptions().maxConnections)"),
+        help: .value(
+            "count", "Most API connections at a time; fewer where the limit of file descriptors is lower.",
+            default: "\(GatewayOptions().maxConnections)"),
         transform: FlagValues.number(1...1_000_000))
     var maxConnections = GatewayOptions().maxConnections
 

@@ -20,9 +20,12 @@ enum Program {
         let logger = Logger(label: "vikdb", factory: { _ in LineLogHandler(level: flags.logLevel) })
         let node: Node
         do throws(StartError) {
-            node = try Node.start(try flags.settings(), logger: logger)
+            var settings = try flags.settings()
+            settings.gateway.maxConnections = try DescriptorLimit.raised().connections(
+                wanted: flags.maxConnections, logger: logger)
+            node = try Node.start(settings, logger: logger)
         } catch {
-            refuse("\(error)", status: EXIT_FAILURE)
+            refuse("\(error)", status: error.exitStatus)
         }
         announce(node, flags, logger)
 
@@ -79,5 +82,14 @@ enum Program {
     private static func refuse(_ sentence: String, status: Int32) -> Never {
         StandardError.write(line: "vikdb: \(sentence)")
         exit(status)
+    }
+}
+
+extension StartError {
+    fileprivate var exitStatus: Int32 {
+        switch self {
+        case .flags: EX_USAGE
+        case .storage, .listen, .descriptors: EXIT_FAILURE
+        }
     }
 }

@@ -40,7 +40,7 @@ extension ProcessTests {
 
         @Test func wrongFlagIsOneSentence() throws {
             let run = try Finished(Program.vikbench, ["--nodes", "0"], within: 10)
-            #expect(run.exit != .code(0))
+            #expect(run.exit == .code(64))
             #expect(run.errors.contains("--nodes"))
             #expect(run.errors.split(separator: "\n").count == 1)
         }

@@ -90,6 +90,75 @@ extension ProcessTests {
             }
         }
 
+        /// Idle clients take what the limit of file descriptors allows them, and leave the rest to the node.
+        @Test func idleClientsLeaveDescriptorsToTheNode() throws {
+            let node = try SingleNode(flags: ["-memtable-max-size", "65536"], after: "ulimit -n 640")
+            defer { extendLifetime(node) }
+            let warning = node.process.log.split(separator: "\n").filter { $0.contains(" warning ") }
+            #expect(warning.count == 1)
+            #expect(warning.first?.contains("640 file descriptors") == true, "\(node.process.log)")
+            #expect(warning.first?.contains("128 API connections") == true)
+            #expect(warning.first?.contains("ulimit -n") == true)
+
+            let busy = node.process.client()
+            #expect(try busy.request("GET", "/health").status == 200)
+            var idle: [HTTPClient] = []
+            var refused: HTTPAnswer?
+            while idle.count < 200, refused == nil {
+                let client = node.process.client()
+                let answer = try client.request("GET", "/health")
+                if answer.status == 200 { idle.append(client) } else { refused = answer }
+            }
+            #expect((100..<128).contains(idle.count), "\(idle.count)")
+            #expect(refused?.status == 503)
+            #expect(try refused?.json().error?.contains("128, -max-connections") == true)
+            // Tables are written meanwhile.
+            let filling = String(repeating: "v", count: 1_000).base64
+            for number in 0..<200 {
+                let answer = try busy.request(
+                    "PUT", "/kv/\("key\(number)".pathKey)", body: #"{"value":"\#(filling)"}"#)
+                #expect(answer.status == 200 || answer.status == 429, "\(answer.text)")
+            }
+            _ = try poll(within: 10, for: "a table") {
+                try busy.request("GET", "/health").json().sstableCount ?? 0 > 0 ? true : nil
+            }
+            extendLifetime(idle)
+        }
+
+        /// What waits for a majority that does not come is answered before a stopping node cuts its connections.
+        @Test func stoppingAnswersWhatWaits() throws {
+            // A leader that hears from nobody keeps its office for longer than the stop takes.
+            let cluster = ClusterProcess(flags: ["-election-timeout", "4000-4500"])
+            defer { extendLifetime(cluster) }
+            try cluster.start()
+            let leader = try cluster.waitForLeader()
+            let key = "key".pathKey
+            #expect(try leader.client().request("PUT", "/kv/\(key)", body: #"{"value":"eA=="}"#).status == 200)
+            for node in cluster.nodes where node !== leader { node.kill() }
+            let answers = Shared<[String: HTTPAnswer]>([:])
+            let workers = Workers(2) { number in
+                let method = ["GET", "PUT"][number]
+                let body = method == "PUT" ? #"{"value":"eQ=="}"# : nil
+                let answer = try? leader.client().request(method, "/kv/\(key)", body: body)
+                answers.change { $0[method] = answer }
+            }
+            usleep(300_000)
+            #expect(answers.value.isEmpty)
+            let start = monotonicNanoseconds()
+            leader.signal(SIGTERM)
+            #expect(try leader.waitForExit(within: 10) == .code(0))
+            let seconds = secondsSince(start)
+            #expect(seconds < 4, "\(seconds)")
+            print("SIGTERM with waiting requests to exit: \(Int(seconds * 1_000)) ms")
+            try workers.wait(within: 20)
+            let read = try #require(answers.value["GET"])
+            #expect(read.status == 503)
+            #expect(try read.json().error?.contains("the node is stopping") == true, "\(read.text)")
+            let write = try #require(answers.value["PUT"])
+            #expect(write.status == 503)
+            #expect(try write.json().outcome == "unknown", "\(write.text)")
+        }
+
         @Test func secondSignalEndsAtOnce() throws {
             let cluster = ClusterProcess()
             defer { extendLifetime(cluster) }

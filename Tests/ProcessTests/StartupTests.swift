@@ -2,7 +2,7 @@ import Glibc
 import Testing
 
 extension ProcessTests {
-    /// What does not start says why in one sentence and ends with a status other than 0.
+    /// What does not start says why in one sentence and ends with 64 for a wrong flag, 1 for anything else.
     @Suite struct StartupTests {
         @Test(arguments: [
             (["-node-id", "a"], "-cluster"),
@@ -28,7 +28,7 @@ extension ProcessTests {
             let run = try Finished(
                 Program.vikdb,
                 ["-wal-path", directory.path + "/wal", "-sstable-dir", directory.path + "/tables"] + flags, within: 10)
-            expectRefused(run, naming: named)
+            expectRefused(run, with: 64, naming: named)
         }
 
         @Test(arguments: ["-version", "--version", "-help", "--help", "-h"])
@@ -48,7 +48,7 @@ extension ProcessTests {
                     "-addr", "127.0.0.1:\(Ports.take())", "-wal-path", node.process.directory + "/wal",
                     "-sstable-dir", node.process.directory + "/sstables",
                 ], within: 10)
-            expectRefused(run, naming: "locked")
+            expectRefused(run, with: 1, naming: "locked")
         }
 
         @Test func portInUse() throws {
@@ -61,7 +61,7 @@ extension ProcessTests {
                 Program.vikdb,
                 ["-addr", address, "-wal-path", directory.path + "/wal", "-sstable-dir", directory.path + "/tables"],
                 within: 10)
-            expectRefused(run, naming: address)
+            expectRefused(run, with: 1, naming: address)
         }
 
         @Test func replicationPortInUse() throws {
@@ -77,7 +77,7 @@ extension ProcessTests {
                     "-replication-port", port, "-wal-path", directory.path + "/wal",
                     "-sstable-dir", directory.path + "/tables",
                 ], within: 10)
-            expectRefused(run, naming: port)
+            expectRefused(run, with: 1, naming: port)
         }
 
         /// A directory that cannot be made, and the two halves of different stores.
@@ -91,7 +91,7 @@ extension ProcessTests {
                     "-addr", "127.0.0.1:\(Ports.take())", "-wal-path", directory.path + "/file/wal",
                     "-sstable-dir", directory.path + "/tables",
                 ], within: 10)
-            expectRefused(inFile, naming: directory.path + "/file")
+            expectRefused(inFile, with: 1, naming: directory.path + "/file")
 
             let one = try SingleNode()
             defer { extendLifetime(one) }
@@ -105,8 +105,32 @@ extension ProcessTests {
                     "-addr", "127.0.0.1:\(Ports.take())", "-wal-path", one.process.directory + "/wal",
                     "-sstable-dir", other.process.directory + "/sstables",
                 ], within: 10)
-            expectRefused(mixed, naming: one.process.directory + "/wal")
+            expectRefused(mixed, with: 1, naming: one.process.directory + "/wal")
             #expect(mixed.errors.contains(other.process.directory + "/sstables"))
+        }
+
+        @Test func tooFewDescriptors() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let run = try Finished(
+                "/bin/sh",
+                [
+                    "-c", "ulimit -n 575 && exec \"$@\"", "sh", Program.vikdb, "-addr", "127.0.0.1:\(Ports.take())",
+                    "-wal-path", directory.path + "/wal", "-sstable-dir", directory.path + "/tables",
+                ], within: 10)
+            expectRefused(run, with: 1, naming: "575 file descriptors")
+            #expect(run.errors.contains("576"))
+        }
+
+        /// Systems start programs with few file descriptors, which programs may raise to a higher limit.
+        @Test func raisesTheLimitOfDescriptors() throws {
+            let node = try SingleNode(after: "ulimit -S -n 300")
+            defer { extendLifetime(node) }
+            let id = try #require(node.process.processID)
+            let limits = TextFile.read("/proc/\(id)/limits")
+            let line = try #require(limits.split(separator: "\n").first { $0.hasPrefix("Max open files") })
+            let numbers = line.split(separator: " ").compactMap { Int($0) }
+            #expect(numbers.count == 2 && numbers[0] == numbers[1] && numbers[0] > 300, "\(line)")
         }
 
         /// A member's directories under another member's flags.
@@ -122,15 +146,12 @@ extension ProcessTests {
             #expect(rename(second + "/wal", first + "/wal") == 0)
             #expect(rename(second + "/sstables", first + "/sstables") == 0)
             try cluster.nodes[0].start()
-            #expect(try cluster.nodes[0].waitForExit(within: 10) == .code(1))
+            #expect(try cluster.nodes[0].waitForExit(within: 10) == .code(64))
             #expect(cluster.nodes[0].log.contains("belong to the member"))
         }
 
-        private func expectRefused(_ run: Finished, naming text: String) {
-            guard case .code(let code) = run.exit, code != 0 else {
-                Issue.record("ended with \(run.exit): \(run.errors)")
-                return
-            }
+        private func expectRefused(_ run: Finished, with status: Int32, naming text: String) {
+            #expect(run.exit == .code(status), "\(run.errors)")
             let lines = run.errors.split(separator: "\n")
             #expect(lines.count == 1, "\(run.errors)")
             #expect(run.errors.contains(text), "\(run.errors)")

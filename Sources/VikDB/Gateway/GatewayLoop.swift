@@ -24,6 +24,7 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
     private static let slotBits = 24
 
     private let maxConnections: Int
+    private let maxRefusals: Int
     private var slots: [Slot] = []
     private var freeSlots: [Int] = []
     private var connectionCount = 0
@@ -37,13 +38,14 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
 
     init(
         eventLoop: any EventLoop, service: any KeyValueService, options: GatewayOptions, redirect: LeaderRedirect,
-        maxConnections: Int
+        maxConnections: Int, maxRefusals: Int
     ) {
         self.eventLoop = eventLoop
         self.service = service
         self.options = options
         self.redirect = redirect
         self.maxConnections = min(maxConnections, 1 << (Self.slotBits - 1))
+        self.maxRefusals = maxRefusals
     }
 
     func deliver(_ replies: [Reply]) {
@@ -67,9 +69,7 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
 
     func admit(_ connection: HTTPConnection) -> Admission {
         eventLoop.preconditionInEventLoop()
-        guard connectionCount < maxConnections + GatewayOptions.maxRefusalsInProgress, !isStopping else {
-            return .dropped
-        }
+        guard connectionCount < maxConnections + maxRefusals, !isStopping else { return .dropped }
         if sweeper == nil { startSweeping() }
         connectionCount += 1
         let slot: Int

@@ -59,14 +59,15 @@ package struct GatewayOptions: Sendable, Equatable {
     /// How long a connection that will close goes on reading, so that the client sees the answer, not a reset.
     package var lingerTimeout = TimeAmount.seconds(1)
 
-    /// Body bytes that are read only to be thrown away before a connection is closed.
+    /// Body bytes that are read only to be thrown away: before an answer, past them, 413; after one, the connection
+    /// closes.
     static let maxDiscardedBytes = 32 << 20
     /// Bytes of half-received bodies on one event loop; past it, 429.
     static let maxCollectedBytes = 256 << 20
     /// Requests (and pieces of them) that wait behind the one in progress. Reading pauses at the first one, so this is
     /// reached only by a client that has closed its side: the kernel then hands over all that it holds.
     static let maxQueuedParts = 65_536
-    /// Connections past the cap that may be receiving their 503 at one time on one loop; the next is just closed.
+    /// Connections past the cap that may be receiving their 503 at one time; the next is just closed.
     static let maxRefusalsInProgress = 64
 
     /// The target has room for two keys of the largest size in Base64, percent-encoded throughout.

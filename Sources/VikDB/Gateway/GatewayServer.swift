@@ -88,7 +88,8 @@ package final class GatewayServer: Sendable {
         for eventLoop in eventLoops {
             loops[ObjectIdentifier(eventLoop)] = GatewayLoop(
                 eventLoop: eventLoop, service: service, options: options,
-                redirect: LeaderRedirect(ownAddress: address), maxConnections: share)
+                redirect: LeaderRedirect(ownAddress: address), maxConnections: share,
+                maxRefusals: max(1, GatewayOptions.maxRefusalsInProgress / eventLoops.count))
         }
         table.loops.withLock { $0 = loops }
         channel.setOption(.autoRead, value: true).whenFailure { [logger] error in

@@ -269,6 +269,8 @@ final class HTTPConnection: ChannelDuplexHandler {
                     throw HTTPFailure(.unsupportedMediaType, "the body is not plain JSON, expected application/json")
                 }
                 guard fields.contentLength ?? 0 <= limit.bytes else { throw limit.failure }
+            } else if fields.contentLength ?? 0 > GatewayOptions.maxDiscardedBytes {
+                throw .bodyWithoutUse
             }
             if request?.awaitsContinue == true {
                 request?.awaitsContinue = false
@@ -281,7 +283,9 @@ final class HTTPConnection: ChannelDuplexHandler {
 
     private func receive(_ bytes: ByteBuffer) {
         guard let limit = request?.route?.bodyLimit(loop.options.limits) else {
-            return discard(bytes.readableBytes)
+            discardedBytes += bytes.readableBytes
+            if discardedBytes > GatewayOptions.maxDiscardedBytes { answer(.bodyWithoutUse) }
+            return
         }
         guard collectedBytes + bytes.readableBytes <= limit.bytes else { return answer(limit.failure) }
         guard loop.collect(bytes.readableBytes) else {
@@ -295,6 +299,7 @@ final class HTTPConnection: ChannelDuplexHandler {
         }
     }
 
+    /// After the answer.
     private func discard(_ count: Int) {
         discardedBytes += count
         if discardedBytes > GatewayOptions.maxDiscardedBytes { close() }
@@ -361,6 +366,7 @@ final class HTTPConnection: ChannelDuplexHandler {
         if closes || loop.isStopping || request?.awaitsContinue == true { framing.connection = .close }
         write(response.encoded(framing))
         request = nil
+        discardedBytes = 0
         if framing.connection == .close {
             linger()
         } else if state == .receiving {

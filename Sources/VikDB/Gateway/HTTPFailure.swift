@@ -84,6 +84,15 @@ package struct HTTPFailure: Error, Equatable, Sendable {
         HTTPFailure(.contentTooLarge, "\(what), the limit is \(limit) (\(flag))")
     }
 
+    /// The body of a request that takes none is thrown away, but not without end.
+    static var bodyWithoutUse: HTTPFailure {
+        var failure = HTTPFailure(
+            .contentTooLarge,
+            "the body has more than \(GatewayOptions.maxDiscardedBytes) bytes, and this request takes none")
+        failure.closes = true
+        return failure
+    }
+
     static func tryAgain(_ status: HTTPStatus, _ message: String) -> HTTPFailure {
         var failure = HTTPFailure(status, message)
         failure.retriesSoon = true

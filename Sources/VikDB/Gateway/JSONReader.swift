@@ -12,6 +12,9 @@ struct JSONReader {
         var hasEscapes: Bool
     }
 
+    /// Far above every limit.
+    private static let largestNumber = 1_000_000_000
+
     private var offset = 0
 
     mutating func beginObject(_ bytes: Span<UInt8>) throws(HTTPFailure) {
@@ -73,14 +76,14 @@ struct JSONReader {
         throw unexpected("the end of a string", in: bytes)
     }
 
-    /// A whole number from 0 to 999,999,999.
+    /// A whole number of any length; a larger one reads as `largestNumber`.
     mutating func readNumber(_ bytes: Span<UInt8>) throws(HTTPFailure) -> Int {
         var number = 0
         var digits = 0
         _ = peek(bytes)
-        while offset < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[offset]), digits < 9 {
+        while offset < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[offset]) {
             guard digits == 0 || number > 0 else { break }
-            number = number * 10 + Int(bytes[offset] - UInt8(ascii: "0"))
+            number = min(number * 10 + Int(bytes[offset] - UInt8(ascii: "0")), Self.largestNumber)
             digits += 1
             offset += 1
         }

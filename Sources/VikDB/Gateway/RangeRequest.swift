@@ -26,10 +26,11 @@ package struct RangeRequest: Equatable {
             case "start": start = value
             case "end": end = value
             case "limit":
-                guard let number = Int(String(decoding: value, as: UTF8.self)),
-                    value.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains)
-                else { throw .malformed("parameter \"limit\" is not a number, expected 1 to \(limits.maxRangeLimit)") }
-                limit = try Self.checkedLimit(number, limits)
+                guard !value.isEmpty, value.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains) else {
+                    throw .malformed("parameter \"limit\" is not a number, expected 1 to \(limits.maxRangeLimit)")
+                }
+                // Digits alone fail only as too large a number.
+                limit = try Self.checkedLimit(Int(String(decoding: value, as: UTF8.self)) ?? .max, limits)
             case "encoding":
                 guard value.span.isEqual(to: "base64") else {
                     throw .malformed("parameter \"encoding\" is unknown, expected \"base64\"")
@@ -73,8 +74,13 @@ package struct RangeRequest: Equatable {
     }
 
     static func checkedLimit(_ limit: Int, _ limits: GatewayLimits) throws(HTTPFailure) -> Int {
-        guard (1...limits.maxRangeLimit).contains(limit) else {
+        guard limit >= 1 else {
             throw .malformed("\"limit\" is \(limit), expected 1 to \(limits.maxRangeLimit)")
+        }
+        guard limit <= limits.maxRangeLimit else {
+            throw .tooLarge(
+                "\"limit\" asks for more items than a range may have", limit: limits.maxRangeLimit,
+                flag: "-max-range-limit")
         }
         return limit
     }

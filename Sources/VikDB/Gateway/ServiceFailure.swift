@@ -36,6 +36,11 @@ extension HTTPFailure {
                 .serviceUnavailable,
                 "no majority of the cluster answers, so this read cannot be linearizable now; consistency=stale reads "
                     + "what this node has")
+        case .behind:
+            .tryAgain(
+                .serviceUnavailable,
+                "this node is behind: it has not yet applied what this read must see, and the read waited as long as it "
+                    + "may; consistency=stale reads what this node has")
         default: .common(refusal)
         }
     }
@@ -47,6 +52,7 @@ extension HTTPFailure {
         case .diskFull: HTTPFailure(.insufficientStorage, "the disk of the node is full, nothing can be written")
         case .failed(let why): HTTPFailure(.serviceUnavailable, "the node has failed: \(why)")
         case .notLeader, .noQuorum: preconditionFailure("a write and a read each say this in their own way")
+        case .behind: preconditionFailure("a write does not wait for the engine")
         }
     }
 }

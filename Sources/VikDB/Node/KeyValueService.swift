@@ -50,6 +50,8 @@ package enum Refusal: Equatable, Sendable {
     case overloaded
     /// No majority answers, so neither writes nor linearizable reads are possible now.
     case noQuorum
+    /// The node's engine is behind; the read waited as long as it may. Of reads alone.
+    case behind
     /// The node is joining, recovering or stopping.
     case notReady(String)
     /// The disk is full.

@@ -3,6 +3,8 @@ import VikWire
 
 /// Clients' requests: admission, deadlines, answers. Every request gets exactly one reply.
 extension NodeShell {
+    private static let stopping = "the node is stopping"
+
     // MARK: Writes
 
     func admitWrite(_ command: ByteBuffer, token: UInt64, sink: any ReplySink) {
@@ -15,14 +17,14 @@ extension NodeShell {
     }
 
     private func refusalOfWrite() -> Refusal? {
-        if phase != .running { return .notReady("the node is stopping") }
+        if phase != .running { return .notReady(Self.stopping) }
         guard core.isLeader else {
             guard let leader = leaderHello else { return .noQuorum }
             return .notLeader(leader: leader.apiAddress)
         }
         if isDiskFull { return .diskFull }
         if writes.count + proposals.count >= options.maxWaitingWrites
-            || core.applicable > applied + options.maxUnappliedEntries
+            || core.applicable > applied + options.maxUnappliedEntries || engine.isStalled
         {
             return .overloaded
         }
@@ -63,7 +65,7 @@ extension NodeShell {
     func admitRead(_ query: Query, _ consistency: ReadConsistency, token: UInt64, sink: any ReplySink) {
         let refusal: Refusal? =
             if phase != .running {
-                .notReady("the node is stopping")
+                .notReady(Self.stopping)
             } else if !core.mayServeReads {
                 .notReady("the node has not joined the cluster yet")
             } else if reads.count >= options.maxWaitingReads {
@@ -134,13 +136,14 @@ extension NodeShell {
         while let pending = writes.popFirst(expiredAt: now) {
             replies.append(.unknown(.timedOut), token: pending.token, to: pending.sink)
         }
-        while let read = reads.popFirst(expiredAt: now) {
-            replies.append(.notAnswered(.noQuorum), token: read.token, to: read.sink)
+        while let (read, isConfirmed) = reads.popFirst(expiredAt: now) {
+            replies.append(.notAnswered(isConfirmed ? .behind : .noQuorum), token: read.token, to: read.sink)
         }
     }
 
+    /// Whatever waits gets its answer now, because the node stops or has failed.
     func abandonEverything() {
-        let refusal = Refusal.failed(failure.map { "\($0)" } ?? "the node stopped")
+        let refusal = failure.map { Refusal.failed("\($0)") } ?? .notReady(Self.stopping)
         while let pending = writes.popLast(after: 0) {
             replies.append(.unknown(.stopping), token: pending.token, to: pending.sink)
         }

@@ -54,20 +54,21 @@ struct PendingReads {
         return servable
     }
 
-    /// The oldest read whose time is up, taken out.
-    mutating func popFirst(expiredAt now: UInt64) -> Pending? {
+    /// A read whose time is up, taken out, the oldest of its stage. `isConfirmed`: it had its index, so a majority has
+    /// answered, and waited for the engine.
+    mutating func popFirst(expiredAt now: UInt64) -> (read: Pending, isConfirmed: Bool)? {
         while let first = confirmed.first, first.reads.isEmpty { confirmed.removeFirst() }
         if !confirmed.isEmpty, confirmed[0].reads[0].deadline <= now {
             count -= 1
-            return confirmed[0].reads.removeFirst()
+            return (confirmed[0].reads.removeFirst(), isConfirmed: true)
         }
         if let first = asking.first, first.deadline <= now {
             count -= 1
-            return asking.removeFirst()
+            return (asking.removeFirst(), isConfirmed: false)
         }
         if let first = gathering.first, first.deadline <= now {
             count -= 1
-            return gathering.removeFirst()
+            return (gathering.removeFirst(), isConfirmed: false)
         }
         return nil
     }

@@ -31,7 +31,7 @@ package struct NodeCounters: Sendable, Equatable {
     /// Groups written with one sync each, and the entries in them.
     package var syncedGroups = 0
     package var syncedEntries = 0
-    /// Bytes sent on replication connections; brought up to date once a tick.
+    /// Bytes sent on replication connections, as of the last round of the node's loop.
     package var wireBytes: UInt64 = 0
 }
 

@@ -55,15 +55,17 @@ extension Node {
     /// Stops accepting, finishes what is in flight within seconds, closes the log with its end mark, and ends all
     /// threads. Once.
     package func stop() {
+        let loop = self.loop
+        let eventLoop = nodeGroup.next()
+        let lastAnswers = eventLoop.scheduleTask(in: Self.waitLimit) { loop.value.stopWaiting() }
         if let gateway {
             // The gateway's own drain needs the node, which goes on until all its requests are answered.
             try? httpGroup.next().makeFutureWithTask { await gateway.stop(within: Self.stopLimit) }.wait()
         }
         inbox.post(.stop)
-        let loop = self.loop
-        let eventLoop = nodeGroup.next()
         let giveUp = eventLoop.scheduleTask(in: Self.stopLimit) { loop.value.giveUp() }
         _ = try? ended.wait()
+        lastAnswers.cancel()
         giveUp.cancel()
         try? eventLoop.flatSubmit { loop.value.close() }.wait()
         inbox.close()

@@ -22,6 +22,8 @@ package final class Node: KeyValueService {
 
     /// How long requests in flight may take once the node stops; past it they are cut off.
     static let stopLimit = TimeAmount.seconds(3)
+    /// When the node answers what still waits: early enough for the answers to be out before connections are cut.
+    static let waitLimit = TimeAmount.milliseconds(2_500)
     /// A node alone has a label but no replication address.
     static let loneLabel = "single-node"
     static let loneAddress = ""

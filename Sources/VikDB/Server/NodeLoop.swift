@@ -12,6 +12,7 @@ final class NodeLoop: TransportDelegate {
     private var ticker: RepeatedTask?
     private var drained: [NodeInput] = []
     private var isPumpScheduled = false
+    private var publishedWireBytes: UInt64 = 0
     /// Fulfilled when the shell is closed or has failed.
     private let ended: EventLoopPromise<StorageError?>
     private var hasEnded = false
@@ -37,8 +38,6 @@ final class NodeLoop: TransportDelegate {
     private func tick() {
         shell.handle(.tick)
         pump()
-        let wireBytes = sender.transport?.bytesSent ?? 0
-        board.count { $0.wireBytes = wireBytes }
     }
 
     /// Takes what other threads have posted.
@@ -61,10 +60,27 @@ final class NodeLoop: TransportDelegate {
 
     private func pump() {
         shell.pump()
+        publishWireBytes()
         if !hasEnded, shell.isClosed || shell.failure != nil {
             hasEnded = true
             ended.succeed(shell.failure)
         }
+    }
+
+    /// Before a write is answered, the appends that carried it are counted: a measurement may end with the answer.
+    private func publishWireBytes() {
+        let wireBytes = sender.transport?.bytesSent ?? 0
+        guard wireBytes != publishedWireBytes else { return }
+        publishedWireBytes = wireBytes
+        board.count { $0.wireBytes = wireBytes }
+    }
+
+    /// While the node stops: answers whatever still waits, and takes no more.
+    func stopWaiting() {
+        guard !hasEnded else { return }
+        shell.handle(.stop)
+        shell.abandonEverything()
+        pump()
     }
 
     /// Ends a stop that does not come to its end by itself: whatever is in flight is answered as unknown.

@@ -68,6 +68,8 @@ package enum StartError: Error, CustomStringConvertible {
     case storage(StorageError)
     /// An address could not be listened on.
     case listen(address: String, flag: String, reason: String)
+    /// The process may open too few files.
+    case descriptors(limit: Int, needed: Int)
 
     package var description: String {
         switch self {
@@ -75,6 +77,9 @@ package enum StartError: Error, CustomStringConvertible {
         case .storage(let error): "\(error)"
         case .listen(let address, let flag, let reason):
             "cannot listen on \(address) (\(flag)): \(reason)"
+        case .descriptors(let limit, let needed):
+            "the limit of \(limit) file descriptors is too low, at least \(needed) are needed: raise it (ulimit -n, or "
+                + "LimitNOFILE= of systemd)"
         }
     }
 }

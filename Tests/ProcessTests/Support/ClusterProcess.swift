@@ -54,6 +54,9 @@ final class NodeProcess: Sendable {
         }
     }
 
+    /// Of the process that was started last.
+    var processID: pid_t? { process.withLock { $0?.id } }
+
     /// Everything that its runs have logged.
     var log: String { TextFile.read(directory + "/node.err") }
 

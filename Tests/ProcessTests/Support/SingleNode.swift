@@ -5,9 +5,11 @@ final class SingleNode: Sendable {
     let process: NodeProcess
     private let directory = TemporaryDirectory()
 
-    init(flags: [String] = []) throws {
+    /// - Parameter shell: what `sh` does before it becomes the node, such as `ulimit -n 640`.
+    init(flags: [String] = [], after shell: String? = nil) throws {
         process = NodeProcess(
-            label: "node", apiPort: Ports.take(), directory: directory.path + "/node", flags: flags)
+            label: "node", apiPort: Ports.take(), directory: directory.path + "/node",
+            prefix: shell.map { ["/bin/sh", "-c", "\($0) && exec \"$@\"", "sh"] } ?? [], flags: flags)
         try process.start()
         try waitUntilReady()
     }

@@ -115,6 +115,47 @@ import VikWire
         }
     }
 
+    /// A body that no one asked for is thrown away, and past a limit refused: before it comes, or when it gets there.
+    @Test func aBodyWithoutUse() async throws {
+        try await GatewayHarness.run { gateway in
+            let limit = 32 << 20
+            let requests: [(method: String, outcome: String?)] = [
+                ("GET", nil), ("HEAD", nil), ("DELETE", "not_applied"),
+            ]
+            for (method, outcome) in requests {
+                let client = gateway.client()
+                client.send("\(method) /kv/a2V5 HTTP/1.1\r\nHost: x\r\nContent-Length: \(limit + 1)\r\n\r\n")
+                let answer = try #require(client.response(toHead: method == "HEAD"), "\(method)")
+                #expect(answer.status == 413)
+                #expect(answer.headers["connection"] == "close")
+                #expect(method == "HEAD" || answer.error.contains("more than \(limit) bytes"), "\(answer.error)")
+                #expect(answer.outcome == outcome)
+                client.closeOutput()
+                #expect(client.seesEnd())
+
+                let chunked = gateway.client()
+                let body = [UInt8](repeating: UInt8(ascii: "A"), count: limit + (8 << 20))
+                let size = String(body.count, radix: 16)
+                chunked.send("\(method) /kv/a2V5 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+                chunked.send("\(size)\r\n")
+                #expect(chunked.send(body))
+                chunked.closeOutput()
+                let late = try #require(chunked.response(toHead: method == "HEAD"), "\(method), chunked")
+                #expect(late.status == 413)
+                #expect(late.headers["connection"] == "close")
+                #expect(late.outcome == outcome)
+                #expect(chunked.seesEnd())
+            }
+            #expect(gateway.service.writes == 0)
+            // What is just small enough harms nobody.
+            let client = gateway.client()
+            client.send("DELETE /kv/a2V5 HTTP/1.1\r\nHost: x\r\nContent-Length: \(limit)\r\n\r\n")
+            client.send([UInt8](repeating: UInt8(ascii: "A"), count: limit))
+            #expect(client.response()?.status == 200)
+            #expect(client.request("GET", "/health")?.status == 200)
+        }
+    }
+
     @Test func contradictoryLimits() {
         #expect(GatewayLimits().contradiction == nil)
         var limits = GatewayLimits()

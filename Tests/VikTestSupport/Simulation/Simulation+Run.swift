@@ -73,7 +73,7 @@ extension Simulation {
 
     /// Whether the process is through with what a slow disk had piled up.
     private func isIdle(_ process: SimulatedProcess) -> Bool {
-        process.laneIsFreeAt.allSatisfy { $0 <= now + 20_000 }
+        process.laneIsFreeAt.allSatisfy { $0 <= now + 20_000 } && !process.engine.isStalled
     }
 
     /// The node that leads in the highest term.

@@ -86,10 +86,10 @@ struct LogRecovery {
         let file = try fileSystem.open(directory + "/" + LogSegment.fileName(last), .read)
         let head = try LogSegment(from: file, number: last)
         lastSegment = head
-        catalog = LogCatalog(directory: directory, fileSystem: fileSystem, baseIndex: head.baseIndex)
+        catalog = LogCatalog(directory: directory, fileSystem: fileSystem, base: head.base)
         log = RecoveredLog(
-            hardState: hardState.state, firstIndex: head.baseIndex + 1, lastIndex: head.baseIndex,
-            baseTerm: head.baseTerm, termRuns: [], configurations: [])
+            hardState: hardState.state, firstIndex: head.base.index + 1, lastIndex: head.base.index,
+            baseTerm: head.base.term, termRuns: [], configurations: [])
     }
 
     private mutating func recover(
@@ -102,7 +102,7 @@ struct LogRecovery {
                 throw Self.missing(number, in: directory, "segment \(lastSegment.number) needs it")
             }
         }
-        // Left by a reset that was cut short.
+        // They dropped out of the log, but a crash came before they were removed.
         for number in numbers where number < live.lowerBound {
             try fileSystem.remove(directory + "/" + LogSegment.fileName(number))
         }
@@ -255,7 +255,9 @@ struct LogRecovery {
         guard first.index >= log.firstIndex, first.index <= log.lastIndex + 1 else {
             throw corrupt("index \(first.index) follows \(log.lastIndex)")
         }
-        catalog.add(first.index...last.index, at: record.position)
+        catalog.add(
+            LogCatalog.Record(
+                entries: first.index...last.index, lastTerm: last.term, position: record.position, end: record.end))
         while let run = log.termRuns.last, run.firstIndex >= first.index { log.termRuns.removeLast() }
         while let entry = log.configurations.last, entry.index >= first.index { log.configurations.removeLast() }
         for entry in entries {

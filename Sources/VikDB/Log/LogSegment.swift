@@ -18,9 +18,8 @@ struct LogSegment: Equatable, Sendable {
     /// Where the records of the segment before this one end, all of them durable. What lies behind is not log: it may
     /// be the torn end of a crash.
     var predecessorEnd: UInt32
-    /// The entry just before the log's first one; zeros if the log starts at index 1.
-    var baseIndex: LogIndex
-    var baseTerm: Term
+    /// The entry just before the log's first one.
+    var base: LogBase
 
     static func fileName(_ number: UInt32) -> String {
         let digits = String(number)
@@ -37,7 +36,7 @@ struct LogSegment: Equatable, Sendable {
         var buffer = ByteBuffer()
         buffer.reserveCapacity(Int(Self.headerBytes))
         buffer.writeMultipleIntegers(Self.magic, Self.version, number, size, oldest, predecessorEnd, UInt32(0))
-        buffer.writeMultipleIntegers(baseIndex, baseTerm, UInt64(0), UInt32(0))
+        buffer.writeMultipleIntegers(base.index, base.term, UInt64(0), UInt32(0))
         buffer.writeInteger(Checksum.crc32(buffer))
         return buffer
     }
@@ -70,18 +69,15 @@ struct LogSegment: Equatable, Sendable {
         let fileSize = try file.size()
         guard fileSize >= UInt64(size) else { throw corrupt("the file ends before its segment", at: fileSize) }
         self.init(
-            number: number, size: size, oldest: oldest, predecessorEnd: predecessorEnd, baseIndex: baseIndex,
-            baseTerm: baseTerm)
+            number: number, size: size, oldest: oldest, predecessorEnd: predecessorEnd,
+            base: LogBase(index: baseIndex, term: baseTerm))
     }
 
-    init(
-        number: UInt32, size: UInt32, oldest: UInt32, predecessorEnd: UInt32, baseIndex: LogIndex, baseTerm: Term
-    ) {
+    init(number: UInt32, size: UInt32, oldest: UInt32, predecessorEnd: UInt32, base: LogBase) {
         self.number = number
         self.size = size
         self.oldest = oldest
         self.predecessorEnd = predecessorEnd
-        self.baseIndex = baseIndex
-        self.baseTerm = baseTerm
+        self.base = base
     }
 }

@@ -15,10 +15,10 @@ package struct LogOptions: Sendable {
 
 /// The replicated log of one member and its hard state, in a directory of their own: the only write-ahead log.
 ///
-/// Appending, syncing, saving and closing are jobs of the log lane; reading and `bytesOnDisk` may come from any
-/// thread. The log only ever grows: a record with a lower or equal index supersedes everything from there on. The
-/// caller has one group of appends unsynced at a time: what a crash leaves of it is the only thing that recovery may
-/// drop.
+/// Appending, syncing, saving and closing are jobs of the log lane; what may come from any thread says so. The log only
+/// ever grows at its end: a record with a lower or equal index supersedes everything from there on. At its front it
+/// loses whole segments that are no longer needed, each time it goes on in a new one. The caller has one group of
+/// appends unsynced at a time: what a crash leaves of it is the only thing that recovery may drop.
 package final class LogStore: Sendable {
     /// Entries are read in windows of this size, more only for a larger record.
     private static let readWindowBytes = 256 << 10
@@ -59,7 +59,7 @@ package final class LogStore: Sendable {
         try writer.withLock { writer throws(StorageError) in try writer.save(state) }
     }
 
-    /// Discards the whole log; the next entry is `index + 1` (design rule 18).
+    /// Discards the whole log; the next entry is `index + 1` (design rule 18). Files are left to ``removeDiscarded()``.
     package func reset(toFollow index: LogIndex, term: Term) throws(StorageError) {
         try writer.withLock { writer throws(StorageError) in try writer.reset(toFollow: index, term: term) }
     }
@@ -69,11 +69,44 @@ package final class LogStore: Sendable {
         try writer.withLock { writer throws(StorageError) in try writer.close() }
     }
 
-    /// Bytes that the segments take.
+    // MARK: Discarding
+
+    /// Entries through `index` are no longer needed: the log may start after any of them, and does so, as late as whole
+    /// segments allow, when it next goes on in a new segment. A lower index than before changes nothing. No I/O; log
+    /// lane.
+    package func allowDiscard(through index: LogIndex) {
+        writer.withLock { $0.allowDiscard(through: index) }
+    }
+
+    /// The first entry in as few whole segments at the end of the log as have at least `bytes` of records, or of the
+    /// log if it has fewer: discarding through the entry before it keeps that much for slow followers. Any thread.
+    package func firstIndex(keepingBytes bytes: Int) -> LogIndex {
+        catalog.firstIndex(keepingBytes: bytes)
+    }
+
+    /// The entry before the first one that the log holds. Appending moves it, as far as ``allowDiscard(through:)``
+    /// permits, and ``reset(toFollow:term:)`` does; no crash takes it back. Any thread.
+    package var base: LogBase { catalog.base }
+
+    /// Whether ``removeDiscarded()`` has work. Any thread.
+    package var hasDiscarded: Bool { catalog.hasDiscarded }
+
+    /// Removes the files of segments that are no longer part of the log; what a crash leaves of them, opening the log
+    /// removes. Any one thread at a time, rather not the log lane: removing a large file takes long.
+    ///
+    /// After an error the files that are left may be tried again, but the directory has failed as it does under
+    /// ``append(_:)``, and a node stops then.
+    package func removeDiscarded() throws(StorageError) {
+        try catalog.removeDiscarded()
+    }
+
+    /// Bytes that the segments take, discarded ones too until they are removed. Any thread.
     package var bytesOnDisk: UInt64 { catalog.bytesOnDisk }
 
+    // MARK: Reading
+
     /// Written entries from `first` on: at most `maxBytes` of them but at least one, none past `last`. Empty only if
-    /// the log does not hold `first`, e.g. because it was superseded meanwhile.
+    /// the log does not hold `first`, e.g. because it was superseded or discarded meanwhile. Any thread.
     package func read(
         from first: LogIndex, through last: LogIndex, maxBytes: Int
     ) throws(StorageError) -> [Entry] {
@@ -81,7 +114,7 @@ package final class LogStore: Sendable {
         var entries: [Entry] = []
         var byteCount = 0
         for extent in catalog.extents(of: first...last, maxBytes: maxBytes) {
-            let file = try catalog.file(of: extent.position.segment)
+            guard let file = try catalog.file(of: extent.position.segment) else { return entries }
             var reader = LogRecordReader(
                 file: file, segment: extent.position.segment, from: extent.position.offset,
                 limit: extent.segmentSize, windowBytes: Self.readWindowBytes)

@@ -24,9 +24,11 @@ struct LogWriter: Sendable {
     private var durable: LogPosition
     private var hasEndMark: Bool
     private var failure: StorageError?
-    /// Records on their way into one write, and their entries; kept for their capacity.
+    /// Entries through this one are no longer needed. Those before the log's base are gone already.
+    private var discardable: LogIndex = 0
+    /// Records on their way into one write, and what the catalog will know of them; kept for their capacity.
     private var buffer = ByteBuffer()
-    private var gathered: [(entries: ClosedRange<LogIndex>, position: LogPosition)] = []
+    private var gathered: [LogCatalog.Record] = []
 
     /// Continues a segment all of whose records, up to `end`, are durable.
     init(
@@ -53,13 +55,13 @@ struct LogWriter: Sendable {
         try checkUsable()
         guard let first = entries.first else { return }
         precondition(
-            first.index > segment.baseIndex && first.index <= catalog.lastIndex + 1,
+            first.index > segment.base.index && first.index <= catalog.lastIndex + 1,
             "entries follow the log or supersede a part of it")
         let needed = LogRecord.size(bodyBytes: nextRecord(of: entries[...]).bodyBytes)
         if !hasRoom(for: needed) {
             let next: PreparedSegment
             do throws(StorageError) {
-                next = try prepare(successor(for: needed))
+                next = try prepare(successor(for: needed, first: first.index))
             } catch {
                 // Nothing of the log was touched yet: with space again, the same append may succeed.
                 if case .full = error { throw error }
@@ -83,22 +85,19 @@ struct LogWriter: Sendable {
         }
     }
 
+    mutating func allowDiscard(through index: LogIndex) {
+        discardable = max(discardable, index)
+    }
+
     /// Lets the log go on after `index`, in a new segment that needs none before it.
     mutating func reset(toFollow index: LogIndex, term: Term) throws(StorageError) {
         try checkUsable()
         try finally { writer throws(StorageError) in
-            var next = writer.successor(for: 0)
+            var next = writer.successor(for: 0, first: index + 1)
             next.oldest = next.number
             next.predecessorEnd = 0
-            next.baseIndex = index
-            next.baseTerm = term
-            let prepared = try writer.prepare(next)
-            let obsolete = writer.segment.oldest...writer.segment.number
-            writer.catalog.clear(baseIndex: index)
-            try writer.adopt(prepared)
-            for number in obsolete {
-                try writer.fileSystem.remove(writer.path(number))
-            }
+            next.base = LogBase(index: index, term: term)
+            try writer.adopt(try writer.prepare(next))
         }
     }
 
@@ -140,7 +139,7 @@ struct LogWriter: Sendable {
             let size = LogRecord.size(bodyBytes: bodyBytes)
             if !hasRoom(for: buffer.readableBytes + size) {
                 try flush()
-                if !hasRoom(for: size) { try adopt(try prepare(successor(for: size))) }
+                if !hasRoom(for: size) { try adopt(try prepare(successor(for: size, first: rest.first!.index))) }
             } else if buffer.readableBytes + size > Self.maxBufferedBytes {
                 try flush()
             }
@@ -174,7 +173,10 @@ struct LogWriter: Sendable {
         let position = LogPosition(segment: segment.number, offset: end + UInt32(buffer.readableBytes))
         LogRecord.write(kind, entries, bodyBytes: bodyBytes, at: position, durable: durable, into: &buffer)
         if let first = entries.first, let last = entries.last {
-            gathered.append((first.index...last.index, position))
+            gathered.append(
+                LogCatalog.Record(
+                    entries: first.index...last.index, lastTerm: last.term, position: position,
+                    end: end + UInt32(buffer.readableBytes)))
         }
         hasEndMark = kind == .endMark
     }
@@ -183,7 +185,7 @@ struct LogWriter: Sendable {
     private mutating func flush() throws(StorageError) {
         try file.write(buffer, at: UInt64(end))
         end += UInt32(buffer.readableBytes)
-        for record in gathered { catalog.add(record.entries, at: record.position) }
+        for record in gathered { catalog.add(record) }
         gathered.removeAll(keepingCapacity: true)
         if buffer.capacity > 2 * Self.maxBufferedBytes { buffer = ByteBuffer() } else { buffer.clear() }
     }
@@ -206,12 +208,18 @@ struct LogWriter: Sendable {
         directory + "/" + LogSegment.fileName(number)
     }
 
-    private func successor(for recordBytes: Int) -> LogSegment {
+    /// The head of the next segment, whose first record has `recordBytes` and starts with entry `first`. It lets the
+    /// log start as late as is allowed, but not so late that this record would reach back before the start.
+    private func successor(for recordBytes: Int, first: LogIndex) -> LogSegment {
         let needed = Int(LogSegment.headerBytes) + recordBytes + LogRecord.headerBytes
         var next = segment
         next.number += 1
         next.size = UInt32(max(options.segmentBytes, needed))
         next.predecessorEnd = end
+        if let start = catalog.newestStart(through: min(discardable, first - 1)) {
+            next.oldest = start.segment
+            next.base = start.base
+        }
         return next
     }
 
@@ -221,7 +229,8 @@ struct LogWriter: Sendable {
         return PreparedSegment(segment: next, temporary: temporary)
     }
 
-    /// Ends the segment in use and continues in the next one.
+    /// Ends the segment in use and continues in the next one. What the new head leaves out is discarded last: before
+    /// its file may be removed, the new segment has its name for good and its loss would be found.
     private mutating func adopt(_ next: PreparedSegment) throws(StorageError) {
         try syncSegment()
         let path = path(next.segment.number)
@@ -235,6 +244,7 @@ struct LogWriter: Sendable {
         catalog.add(segment, file)
         // From now on a log without this segment is known to be incomplete.
         try hardState.save(hardState.state, logDurable: durable)
+        catalog.discard(before: segment.oldest, base: segment.base)
     }
 
     /// Creates a segment file under a temporary name, whole and synced. Leaves nothing behind if the device is full.
@@ -258,7 +268,7 @@ struct LogWriter: Sendable {
         in directory: String, _ fileSystem: any FileSystem, _ options: LogOptions
     ) throws(StorageError) {
         let segment = LogSegment(
-            number: 1, size: UInt32(options.segmentBytes), oldest: 1, predecessorEnd: 0, baseIndex: 0, baseTerm: 0)
+            number: 1, size: UInt32(options.segmentBytes), oldest: 1, predecessorEnd: 0, base: LogBase())
         let path = directory + "/" + LogSegment.fileName(1)
         try create(segment, at: path + ".tmp", fileSystem)
         try fileSystem.rename(path + ".tmp", to: path)
@@ -269,7 +279,7 @@ struct LogWriter: Sendable {
     /// recovered count as durable.
     mutating func startSession(behindTornBytes isTorn: Bool) throws(StorageError) {
         if isTorn {
-            try adopt(try prepare(successor(for: 0)))
+            try adopt(try prepare(successor(for: 0, first: catalog.lastIndex + 1)))
         } else {
             try hardState.save(hardState.state, logDurable: durable)
         }

@@ -4,11 +4,15 @@ import VikDB
 import VikTestSupport
 import VikWire
 
-/// What a log promises: entries that were synced, and appends that a crash may cut anywhere.
+/// What a log promises: entries that were synced, appends that a crash may cut anywhere, and a start that moves as far
+/// as it may.
 struct LogModel {
-    /// Entry `baseIndex + 1` on; durable.
+    /// Entry 1 on, discarded ones too; durable.
     private(set) var synced: [Entry] = []
-    private var baseIndex: LogIndex = 0
+    /// Where the log was last seen to start; it never goes back.
+    private(set) var base = LogBase()
+    /// How far the base may move.
+    private(set) var discardable: LogIndex = 0
     /// Appends since the last sync.
     private var group: [[Entry]] = []
     private(set) var hardState = HardState()
@@ -18,10 +22,10 @@ struct LogModel {
     private var term: Term = 1
 
     var entries: [Entry] { group.reduce(synced, superseded) }
-    var lastIndex: LogIndex { baseIndex + UInt64(entries.count) }
+    var lastIndex: LogIndex { UInt64(entries.count) }
 
     private func superseded(_ log: [Entry], by append: [Entry]) -> [Entry] {
-        log.prefix(Int(append[0].index - baseIndex - 1)) + append
+        log.prefix(Int(append[0].index - 1)) + append
     }
 
     /// Makes new entries; sometimes they start before the end of the log.
@@ -29,8 +33,8 @@ struct LogModel {
         count: Int, maxPayload: Int, using generator: inout some RandomNumberGenerator
     ) -> [Entry] {
         var first = lastIndex + 1
-        if first > baseIndex + 1, Int.random(in: 0..<5, using: &generator) == 0 {
-            first -= UInt64.random(in: 1...min(8, first - baseIndex - 1), using: &generator)
+        if first > base.index + 1, Int.random(in: 0..<5, using: &generator) == 0 {
+            first -= UInt64.random(in: 1...min(8, first - base.index - 1), using: &generator)
             term += 1
         }
         return (0..<UInt64(count)).map { offset in
@@ -57,8 +61,20 @@ struct LogModel {
         pendingHardState = nil
     }
 
-    mutating func reset(toFollow index: LogIndex) {
-        (synced, group, baseIndex) = ([], [], index)
+    mutating func allowDiscard(through index: LogIndex) {
+        discardable = max(discardable, index)
+    }
+
+    /// Checks where `store` starts now.
+    mutating func follow(_ store: LogStore, _ context: Comment) {
+        let found = store.base
+        #expect(found.index >= base.index && found.index <= discardable, context)
+        #expect(Self.term(before: found.index + 1, in: entries) == found.term, context)
+        base = found
+    }
+
+    private static func term(before index: LogIndex, in log: [Entry]) -> Term {
+        index == 1 ? 0 : log[Int(index - 2)].term
     }
 
     /// Checks that `store` was recovered to a state that it may be in, which becomes the model's.
@@ -66,20 +82,32 @@ struct LogModel {
         _ store: LogStore, _ recovered: RecoveredLog, _ context: Comment
     ) throws(StorageError) {
         let found = try everything(in: store, recovered)
-        var isAllowed = found == synced
+        let discarded = Int(recovered.firstIndex - 1)
+        func isFound(_ log: [Entry]) -> Bool {
+            log.count == discarded + found.count && log.dropFirst(discarded).elementsEqual(found)
+                && Self.term(before: recovered.firstIndex, in: log) == recovered.baseTerm
+        }
         var log = synced
-        for append in group where !isAllowed {
-            for count in 1...append.count where !isAllowed {
-                isAllowed = found == superseded(log, by: Array(append.prefix(count)))
+        var match = isFound(log) ? log : nil
+        for append in group where match == nil {
+            for count in 1...append.count where match == nil {
+                let candidate = superseded(log, by: Array(append.prefix(count)))
+                if isFound(candidate) { match = candidate }
             }
             log = superseded(log, by: append)
         }
-        #expect(isAllowed, "\(context): found \(found.count) entries, \(synced.count) were synced")
-        #expect(recovered.firstIndex == baseIndex + 1, context)
+        #expect(
+            match != nil,
+            "\(context): found \(found.count) entries after \(discarded), \(synced.count) were synced")
+        #expect(recovered.lastIndex == UInt64(discarded + found.count), context)
+        #expect(UInt64(discarded) >= base.index && UInt64(discarded) <= discardable, context)
+        #expect(store.base == LogBase(index: recovered.firstIndex - 1, term: recovered.baseTerm), context)
         #expect([hardState, pendingHardState].contains(recovered.hardState), context)
         #expect(recovered.termRuns == Self.termRuns(found), context)
         #expect(recovered.configurations == found.filter { $0.kind == .configuration }, context)
-        (synced, group, hardState, pendingHardState) = (found, [], recovered.hardState, nil)
+        synced = match ?? synced.prefix(discarded) + found
+        (group, base, discardable) = ([], store.base, store.base.index)
+        (hardState, pendingHardState) = (recovered.hardState, nil)
     }
 
     static func termRuns(_ entries: [Entry]) -> [TermRun] {
@@ -119,6 +147,16 @@ func logEntry(_ index: LogIndex, term: Term = 1, bytes: Int = 40) -> Entry {
     Entry(
         index: index, term: term, kind: .command,
         payload: ByteBuffer(repeating: UInt8(truncatingIfNeeded: index), count: bytes))
+}
+
+/// Bytes of the segment files that are there.
+func segmentBytes(on fileSystem: MemoryFileSystem) throws(StorageError) -> UInt64 {
+    guard fileSystem.exists(logDirectory) else { return 0 }
+    var bytes: UInt64 = 0
+    for name in try fileSystem.list(logDirectory) where name.hasSuffix(".log") {
+        bytes += UInt64(fileSystem.contents(of: logDirectory + "/" + name)!.count)
+    }
+    return bytes
 }
 
 /// The files of a directory, to be damaged and opened again and again.

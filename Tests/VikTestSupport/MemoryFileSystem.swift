@@ -117,6 +117,13 @@ extension MemoryFileSystem {
         return MemoryFileSystem(copy)
     }
 
+    /// Another disk in the same state, on which no process runs.
+    package func copy() -> MemoryFileSystem {
+        var copy = disk.withLock { $0 }
+        copy.killProcess()
+        return MemoryFileSystem(copy)
+    }
+
     /// The process dies, the machine does not: nothing is lost, but nothing more is durable either.
     package func killProcess() {
         disk.withLock { $0.killProcess() }

@@ -126,6 +126,10 @@ struct BlockCursor: ~Copyable {
         else { throw block.damaged("impossible lengths in an entry") }
         let fresh = bytes.baseAddress! + keyStart
         if shared == 0 {
+            // Keys that share something with this one share its first byte.
+            guard KeySpace(rawValue: fresh.load(as: UInt8.self)) != nil else {
+                throw block.damaged("a key of the unknown space \(fresh.load(as: UInt8.self))")
+            }
             key = UnsafeRawBufferPointer(start: fresh, count: unshared)
         } else {
             let storage = keyStorage ?? .allocate(byteCount: InternalKey.maxBytes, alignment: 8)

@@ -70,6 +70,24 @@ package enum InternalKey {
         key[key.count - 1] == VersionKind.delete.rawValue
     }
 
+    /// A short key between two neighbours in a table, for its index: after all versions of the key of `last`, before
+    /// all those of the key of `next`, whose stem is greater.
+    ///
+    /// As much of the stem of `next` as tells the two apart. That may be all of it; so the trailer is one that sorts
+    /// before that of any entry, none of which has such an index (``WireLimits/maxIndex``).
+    package static func separator(after last: UnsafeRawBufferPointer, before next: UnsafeRawBufferPointer) -> [UInt8] {
+        let (lastStem, nextStem) = (stem(last), stem(next))
+        var shared = 0
+        while shared < lastStem.count, lastStem[shared] == nextStem[shared] { shared += 1 }
+        let prefix = UnsafeRawBufferPointer(rebasing: nextStem[...shared])
+        return [UInt8](unsafeUninitializedCapacity: prefix.count + trailerBytes) { bytes, count in
+            count = prefix.count + trailerBytes
+            let target = UnsafeMutableRawPointer(bytes.baseAddress!)
+            memcpy(target, prefix.baseAddress!, prefix.count)
+            writeTrailer(to: target + prefix.count, index: .max, ordinal: .max, kind: .put)
+        }
+    }
+
     /// Writes an internal key of `1 + key.count + trailerBytes` bytes to `target`.
     @inline(__always)
     static func write(
@@ -78,7 +96,13 @@ package enum InternalKey {
     ) {
         target.storeBytes(of: space.rawValue, as: UInt8.self)
         if let source = key.baseAddress { memcpy(target + 1, source, key.count) }
-        let trailer = target + 1 + key.count
+        writeTrailer(to: target + 1 + key.count, index: index, ordinal: ordinal, kind: kind)
+    }
+
+    @inline(__always)
+    private static func writeTrailer(
+        to trailer: UnsafeMutableRawPointer, index: LogIndex, ordinal: UInt32, kind: VersionKind
+    ) {
         trailer.storeBytes(of: index.bigEndian, as: UInt64.self)
         trailer.storeBytes(of: ordinal.bigEndian, toByteOffset: 8, as: UInt32.self)
         trailer.storeBytes(of: kind.rawValue, toByteOffset: 12, as: UInt8.self)
@@ -110,7 +134,7 @@ package struct SearchKey: ~Copyable {
         SearchKey(.system, UnsafeRawBufferPointer(start: nil, count: 0), bound: .max)
     }
 
-    /// The same for a stem, which names its space itself.
+    /// The same for the stem of a key from a memtable or block, where every key is of a known space.
     package init(stem: UnsafeRawBufferPointer, bound: LogIndex) {
         let space = KeySpace(rawValue: stem[0])!
         self.init(space, UnsafeRawBufferPointer(rebasing: stem.dropFirst()), bound: bound)

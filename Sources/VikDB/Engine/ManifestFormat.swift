@@ -9,6 +9,8 @@ enum EngineFile: Equatable {
     case table(UInt64)
 
     private static let digits = 6
+    /// The highest number of a file that a start accepts: no counter gets so far, nor from there to its own end.
+    static let maxNumber: UInt64 = 1 << 62
 
     var name: String {
         switch self {
@@ -16,6 +18,13 @@ enum EngineFile: Equatable {
         case .currentTemporary: "CURRENT.tmp"
         case .manifest(let number): "MANIFEST-" + Self.padded(number)
         case .table(let number): Self.padded(number) + ".sst"
+        }
+    }
+
+    var number: UInt64? {
+        switch self {
+        case .manifest(let number), .table(let number): number
+        case .current, .currentTemporary: nil
         }
     }
 

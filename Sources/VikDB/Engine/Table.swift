@@ -34,7 +34,8 @@ final class Table: Sendable {
             throw .corrupt(path: file.path, offset: offset, reason: "this is table \(footer.fileNumber)")
         }
         let block = try Self.readBlock(footer.properties, .properties, of: metadata, from: file)
-        guard let properties = TableProperties(block.bytes), properties.entries == metadata.entries else {
+        let properties = withExtendedLifetime(block) { TableProperties(block.bytes) }
+        guard let properties, properties.entries == metadata.entries else {
             throw block.damaged("the properties do not match the manifest")
         }
         self.properties = properties
@@ -52,7 +53,8 @@ final class Table: Sendable {
     /// Finds the newest version of the key of `target` within its bound. `hash` is that of the stem.
     func find(_ target: borrowing SearchKey, hash: UInt64) throws(StorageError) -> Lookup {
         let filter = try block(footer.filter, .filter)
-        guard BloomFilter.mayContain(hash, in: filter.bytes) else { return .absent }
+        let mayBeHere = withExtendedLifetime(filter) { BloomFilter.mayContain(hash, in: filter.bytes) }
+        guard mayBeHere else { return .absent }
         var index = BlockCursor()
         try index.open(try block(footer.index, .index))
         try index.seek(target.bytes)

@@ -30,6 +30,9 @@ struct TableStore {
             level0Tables: options.level0MergeTables, level1Bytes: options.level1Bytes,
             levelRatio: options.levelRatio, tableBytes: options.maxTableBytes)
         try fileSystem.createDirectory(directory)
+        // A process that was killed leaves names and edits that a power loss can still take back. So the names become
+        // durable before any is followed, and no file goes before a new manifest holds what was read from the old one.
+        try fileSystem.syncDirectory(directory)
         let present = try fileSystem.list(directory).compactMap(EngineFile.init(name:))
         let loaded = try Manifest.load(from: directory, fileSystem)
         if loaded == nil, let table = present.first(where: { if case .table = $0 { true } else { false } }) {
@@ -38,20 +41,14 @@ struct TableStore {
                 reason: "it is missing, but there are tables such as \(table.name)")
         }
         var catalog = loaded?.catalog ?? TableCatalog()
-        let live = Set(catalog.levels.joined().map(\.number))
         var next = catalog.nextFileNumber
         for file in present {
-            switch file {
-            case .manifest(let number) where number != loaded?.number, .table(let number) where !live.contains(number):
-                next = max(next, number + 1)
-                try fileSystem.remove(file.path(in: directory))
-            case .manifest(let number):
-                next = max(next, number + 1)
-            case .currentTemporary:
-                try fileSystem.remove(file.path(in: directory))
-            case .table, .current:
-                break
+            guard let number = file.number else { continue }
+            guard number <= EngineFile.maxNumber else {
+                throw .incompatible(
+                    path: file.path(in: directory), reason: "no file is given a number above \(EngineFile.maxNumber)")
             }
+            next = max(next, number + 1)
         }
         files = TableFiles(
             directory: directory, fileSystem: fileSystem, cache: cache, obsolete: obsolete, options: options,
@@ -61,9 +58,7 @@ struct TableStore {
         let number = files.takeNumber()
         precondition(catalog.apply(VersionEdit(nextFileNumber: files.nextNumber)) == nil)
         manifest = try Manifest.create(number: number, for: catalog, in: directory, fileSystem)
-        if let old = loaded?.number {
-            try fileSystem.remove(EngineFile.manifest(old).path(in: directory))
-        }
+        for file in present where file.isLeftover(tables) { try fileSystem.remove(file.path(in: directory)) }
         version = Version(catalog, tables, picker)
     }
 
@@ -168,5 +163,17 @@ struct TableStore {
         try fileSystem.remove(EngineFile.manifest(old).path(in: directory))
         for number in undecided { files.discard(number) }
         undecided = []
+    }
+}
+
+extension EngineFile {
+    /// Of the files that a start found: whether it is of no use once a new manifest names the `live` tables.
+    fileprivate func isLeftover(_ live: [UInt64: Table]) -> Bool {
+        switch self {
+        case .manifest: true
+        case .table(let number): live[number] == nil
+        // The new manifest took over by replacing both.
+        case .current, .currentTemporary: false
+        }
     }
 }

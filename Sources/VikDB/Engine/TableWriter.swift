@@ -1,6 +1,7 @@
 import NIOCore
 
-/// Writes one table, from keys in ascending order. Owns the new file until it is finished; bound to one job.
+/// Writes one table, from keys in ascending order, one version of each. Owns the new file until it is finished; bound
+/// to one job.
 ///
 /// Memory is bounded by one block, the output buffer, the index and eight bytes a key for the filter.
 final class TableWriter {
@@ -13,6 +14,8 @@ final class TableWriter {
     private let blockBytes: Int
     private var data = BlockBuilder(restartInterval: TableWriter.restartInterval)
     private var index = BlockBuilder(restartInterval: 1)
+    /// The data block that waits for the key after it, which its entry in the index sets it apart from.
+    private var unindexed: BlockHandle?
     private var hashes: [UInt64] = []
     private var properties = TableProperties()
     private var smallest: [UInt8] = []
@@ -27,19 +30,22 @@ final class TableWriter {
         output.reserveCapacity(Self.outputBytes + 2 * blockBytes)
     }
 
-    /// Size of the file so far.
-    var fileBytes: UInt64 { outputOffset + UInt64(output.readableBytes + data.bytes) }
+    /// Size of the file so far, with the index that is written last.
+    var fileBytes: UInt64 { outputOffset + UInt64(output.readableBytes + data.bytes + index.bytes) }
 
     func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(StorageError) {
+        let stem = InternalKey.stem(key)
         if properties.entries == 0 {
             smallest = [UInt8](key)
         } else {
-            precondition(InternalKey.compare(data.lastKey, key) < 0, "keys of a table ascend")
+            let order = InternalKey.compareStems(InternalKey.stem(data.lastKey), stem)
+            precondition(order < 0, "a table has each key once, in ascending order")
         }
-        let stem = InternalKey.stem(key)
-        // Versions of one key lie side by side; the filter wants the key once.
-        let hash = BloomFilter.hash(stem)
-        if hashes.last != hash { hashes.append(hash) }
+        if let block = unindexed {
+            addToIndex(block, InternalKey.separator(after: data.lastKey, before: key))
+            unindexed = nil
+        }
+        hashes.append(BloomFilter.hash(stem))
         data.add(key, value)
         properties.entries += 1
         properties.tombstones += InternalKey.isDelete(key) ? 1 : 0
@@ -53,6 +59,8 @@ final class TableWriter {
     func finish() throws(StorageError) -> TableMetadata {
         precondition(properties.entries > 0, "an empty table is not written")
         if !data.isEmpty { try finishDataBlock() }
+        let largest = [UInt8](data.lastKey)
+        if let block = unindexed { addToIndex(block, largest) }
         let filter = try write(ByteBuffer(bytes: BloomFilter.build(hashes)), .filter)
         var encodedProperties = ByteBuffer()
         properties.write(into: &encodedProperties)
@@ -65,15 +73,19 @@ final class TableWriter {
         try file.sync()
         return TableMetadata(
             number: number, fileBytes: outputOffset, entries: properties.entries, smallest: smallest,
-            largest: [UInt8](data.lastKey))
+            largest: largest)
     }
 
     private func finishDataBlock() throws(StorageError) {
-        var handle = BlockHandle(offset: 0, length: 0)
-        try data.finish { contents throws(StorageError) in handle = try write(contents, .data) }
+        try data.finish { contents throws(StorageError) in unindexed = try write(contents, .data) }
+    }
+
+    private func addToIndex(_ handle: BlockHandle, _ key: [UInt8]) {
         var place = (handle.offset.bigEndian, handle.length.bigEndian)
-        withUnsafeBytes(of: &place) {
-            index.add(data.lastKey, UnsafeRawBufferPointer(rebasing: $0.prefix(BlockHandle.encodedBytes)))
+        withUnsafeBytes(of: &place) { place in
+            key.span.withUnsafeBytes { key in
+                index.add(key, UnsafeRawBufferPointer(rebasing: place.prefix(BlockHandle.encodedBytes)))
+            }
         }
     }
 

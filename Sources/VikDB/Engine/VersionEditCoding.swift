@@ -48,6 +48,7 @@ extension VersionEdit {
                 flushed = FlushedPosition(index: index, term: term)
             case .nextFileNumber:
                 nextFileNumber = try EditError.unwrap(buffer.readInteger())
+                guard nextFileNumber <= EngineFile.maxNumber << 1 else { throw .malformed }
             case .removed:
                 removed.append(try EditError.unwrap(buffer.readInteger()))
             case .added:
@@ -68,7 +69,8 @@ extension VersionEdit {
     private static func readKey(from buffer: inout ByteBuffer) throws(EditError) -> [UInt8] {
         let length: UInt16 = try EditError.unwrap(buffer.readInteger())
         let key = try EditError.unwrap(buffer.readBytes(length: Int(length)))
-        guard (InternalKey.minBytes...InternalKey.maxBytes).contains(key.count) else { throw .malformed }
+        guard (InternalKey.minBytes...InternalKey.maxBytes).contains(key.count), KeySpace(rawValue: key[0]) != nil
+        else { throw .malformed }
         return key
     }
 }

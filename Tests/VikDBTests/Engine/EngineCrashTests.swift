@@ -18,8 +18,8 @@ struct EngineCrashTests {
     }
 
     /// Overwrites and deletes, with flushes and merges in between; stops at the first error.
-    private static func workload(_ engine: Engine, _ log: inout TestLog) throws {
-        for round in 0..<6 {
+    private static func workload(_ engine: Engine, _ log: inout TestLog, rounds: Int = 6) throws {
+        for round in 0..<rounds {
             for number in 0..<8 {
                 try log.put("key\(number * (round + 1) % 23)", "value \(round) \(number)")
                 if number % 3 == 0 { try log.delete("key\((number + round * 5) % 23)") }
@@ -62,7 +62,52 @@ struct EngineCrashTests {
         _ = try? Engine.open(directory: "/db", fileSystem: fileSystem, options: Self.options)
         fileSystem.crash(keep: keep, using: &random)
 
-        let comment: Comment = "crash after \(calls) calls, keep \(keep)"
+        try expectRecovery(of: log, acknowledged, from: fileSystem, "crash after \(calls) calls, keep \(keep)")
+        return wasReached
+    }
+
+    /// The process dies at every call, which loses nothing but leaves changes that are not durable yet; then the power
+    /// fails at every call of the next start. Whatever a start takes for granted or removes must be durable by then.
+    @Test func powerLossAfterAKilledProcess() throws {
+        var random = SeededGenerator(1)
+        var kills = 0
+        var losses = 0
+        while true {
+            let fileSystem = MemoryFileSystem()
+            var log = TestLog()
+            var acknowledged: LogIndex = 0
+            fileSystem.crashAfter(calls: kills)
+            do {
+                let engine = try Engine.open(directory: "/db", fileSystem: fileSystem, options: Self.options)
+                defer { acknowledged = engine.flushed.index }
+                try Self.workload(engine, &log, rounds: 4)
+            } catch let error as StorageError {
+                try #require(fileSystem.hasReachedCrashPoint, "an error without a crash: \(error)")
+            }
+            guard fileSystem.hasReachedCrashPoint else { break }
+            var calls = 0
+            var isStarting = true
+            while isStarting {
+                let copy = fileSystem.copy()
+                copy.crashAfter(calls: calls)
+                _ = try? Engine.open(directory: "/db", fileSystem: copy, options: Self.options)
+                isStarting = copy.hasReachedCrashPoint
+                copy.crash(keep: .none, using: &random)
+                try expectRecovery(
+                    of: log, acknowledged, from: copy, "killed after \(kills) calls, power lost \(calls) calls later")
+                calls += 1
+            }
+            losses += calls
+            kills += 1
+        }
+        #expect(kills > 80 && losses > 10 * kills, "the workload is too short to mean anything")
+        print("engine crash test, killed process: \(kills) kills, \(losses) power losses")
+    }
+
+    /// Opens what a crash left, and brings it up to the end of the log again.
+    private func expectRecovery(
+        of log: TestLog, _ acknowledged: LogIndex, from fileSystem: MemoryFileSystem, _ comment: Comment
+    ) throws {
         let engine = try Engine.open(directory: "/db", fileSystem: fileSystem, options: Self.options)
         try #require(engine.flushed.index >= acknowledged, comment)
         try #require(engine.flushed.index <= LogIndex(log.entries.count), comment)
@@ -78,7 +123,6 @@ struct EngineCrashTests {
         try engine.flush()
         try expectEqual(engine, log.model, comment)
         try expectNoOrphans(engine, fileSystem, comment)
-        return wasReached
     }
 
     private func expectNoOrphans(_ engine: Engine, _ fileSystem: MemoryFileSystem, _ comment: Comment) throws {

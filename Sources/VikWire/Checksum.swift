@@ -9,6 +9,11 @@ package enum Checksum {
         return UInt32(truncatingIfNeeded: CZlib.crc32_z(UInt(seed), base, bytes.count))
     }
 
+    /// The checksum of a whole, from that of its first part and that of its second one, which has `secondBytes` bytes.
+    package static func crc32Combine(_ first: UInt32, _ second: UInt32, secondBytes: Int) -> UInt32 {
+        UInt32(truncatingIfNeeded: CZlib.crc32_combine(UInt(first), UInt(second), secondBytes))
+    }
+
     /// The checksum of the readable bytes of `buffer`.
     package static func crc32(_ buffer: ByteBuffer, seed: UInt32 = 0) -> UInt32 {
         buffer.withUnsafeReadableBytes { crc32($0, seed: seed) }

@@ -14,19 +14,21 @@ import NIOCore
 package enum Command {
     package static let headerBytes = 4
     package static let operationHeaderBytes = 7
+    package static let putKind: UInt8 = 1
+    package static let deleteKind: UInt8 = 2
 
     package static func writeHeader(operationCount: Int, into buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt32(operationCount))
     }
 
     package static func writePut(key: some Collection<UInt8>, value: some Collection<UInt8>, into buffer: inout ByteBuffer) {
-        buffer.writeMultipleIntegers(UInt8(1), UInt16(key.count), UInt32(value.count))
+        buffer.writeMultipleIntegers(putKind, UInt16(key.count), UInt32(value.count))
         buffer.writeBytes(key)
         buffer.writeBytes(value)
     }
 
     package static func writeDelete(key: some Collection<UInt8>, into buffer: inout ByteBuffer) {
-        buffer.writeMultipleIntegers(UInt8(2), UInt16(key.count), UInt32(0))
+        buffer.writeMultipleIntegers(deleteKind, UInt16(key.count), UInt32(0))
         buffer.writeBytes(key)
     }
 
@@ -91,9 +93,9 @@ package enum Command {
                     rebasing: bytes[offset + keyLength..<offset + keyLength + valueLength])
                 offset += keyLength + valueLength
                 switch kind {
-                case 1: body(ordinal, key, value)
-                case 2 where valueLength == 0: body(ordinal, key, nil)
-                case 2: return .failure(.invalid("a delete has no value"))
+                case putKind: body(ordinal, key, value)
+                case deleteKind where valueLength == 0: body(ordinal, key, nil)
+                case deleteKind: return .failure(.invalid("a delete has no value"))
                 default: return .failure(.unknown(field: "operation kind", value: UInt64(kind)))
                 }
             }

@@ -19,6 +19,8 @@ package final class Engine: Sendable {
         var applied: FlushedPosition
         /// Up to where entries lie in sealed memtables or tables.
         var sealedIndex: LogIndex
+        /// Bytes of the log's entries after that.
+        var unsealedLogBytes = 0
         /// Set when an entry could not be applied: nothing may follow it.
         var failure: StorageError?
     }
@@ -33,6 +35,7 @@ package final class Engine: Sendable {
     private let options: EngineOptions
     private let cache: BlockCache
     private let obsolete: ObsoleteTables
+    private let files: TableFiles
     private let writer: Mutex<Writer>
     private let store: Mutex<TableStore>
     private let published: Mutex<Published>
@@ -58,6 +61,7 @@ package final class Engine: Sendable {
         self.options = options
         self.cache = cache
         self.obsolete = obsolete
+        files = store.files
         let version = store.version
         let flushed = version.catalog.flushed
         let memtable = Memtable(capacity: options.memtableMaxBytes)
@@ -87,6 +91,10 @@ package final class Engine: Sendable {
                 }
                 writer.applied = FlushedPosition(index: entry.index, term: entry.term)
                 applied.store(entry.index, ordering: .releasing)
+                writer.unsealedLogBytes += entry.bytes.readableBytes
+                if writer.unsealedLogBytes >= options.maxUnflushedLogBytes {
+                    seal(&writer, capacity: options.memtableMaxBytes)
+                }
             }
             return results
         }
@@ -146,6 +154,7 @@ package final class Engine: Sendable {
         // Without an entry since the last seal there is nothing to flush: the memtable is replaced by a larger one.
         let sealed = last.index > writer.sealedIndex ? [SealedMemtable(memtable: full, last: last)] : []
         writer.sealedIndex = last.index
+        writer.unsealedLogBytes = 0
         published.withLock {
             $0.state = ReadState(active: memtable, sealed: $0.state.sealed + sealed, version: $0.state.version)
         }
@@ -182,7 +191,7 @@ package final class Engine: Sendable {
         let state = published.withLock { $0.state }
         return EngineStatistics(
             appliedIndex: appliedIndex, flushed: state.version.catalog.flushed,
-            memtableBytes: state.sealed.reduce(state.active.bytes) { $0 + $1.memtable.bytes },
+            memtableBytes: state.memtableBytes,
             sealedMemtables: state.sealed.count,
             levels: state.version.catalog.levels.map { level in
                 EngineStatistics.Level(tables: level.count, bytes: level.reduce(0) { $0 + $1.fileBytes })
@@ -223,6 +232,58 @@ package final class Engine: Sendable {
             case .merge: try store.mergeSlice()
             case .removeFiles: break
             }
+        }
+    }
+
+    // MARK: Snapshots
+
+    /// Reads the state as of the applied index of this moment, which stays as it is until the reader is released. Any
+    /// thread.
+    package func snapshotReader() -> SnapshotReader {
+        SnapshotReader(view())
+    }
+
+    /// Takes a snapshot of `index` that comes from elsewhere. Any thread; the first record creates the first file.
+    package func snapshotWriter(for index: LogIndex) -> SnapshotWriter {
+        SnapshotWriter(index: index, TableRun(files, maxTableBytes: options.maxTableBytes))
+    }
+
+    /// The index of the last snapshot that was installed, 0 if none was. Equal to the index of ``flushed`` until the
+    /// next flush. Any thread.
+    package var installedIndex: LogIndex { published.withLock { $0.state.version.catalog.installed } }
+
+    /// Replaces everything by the snapshot that `snapshot` has taken, with one edit of the manifest: a crash leaves the
+    /// old state or the new one. Views opened before go on showing the old one.
+    ///
+    /// Runs on the background lane, while nothing is applied and no job is out; no entry up to `position` is applied
+    /// after it. After an error the engine goes on with the old state, as ``BackgroundJob`` says; the snapshot is lost
+    /// and a restart may find the new state.
+    package func install(_ snapshot: SnapshotWriter, at position: FlushedPosition) throws(StorageError) {
+        precondition(snapshot.index == position.index, "a snapshot is installed at its own index")
+        published.withLock {
+            precondition(!$0.isJobOut, "no job is out while a snapshot is installed")
+            $0.isJobOut = true
+        }
+        defer { published.withLock { $0.isJobOut = false } }
+        try writer.withLock { writer throws(StorageError) in
+            if let failure = writer.failure { throw failure }
+            precondition(position.index >= writer.applied.index, "a snapshot never takes the state back")
+            let version = try store.withLock { store throws(StorageError) in
+                try store.removeObsolete()
+                try store.install(snapshot, at: position)
+                return store.version
+            }
+            let memtable = Memtable(capacity: options.memtableMaxBytes)
+            writer = Writer(memtable: memtable, applied: position, sealedIndex: position.index)
+            let previous = published.withLock { published in
+                let previous = published.state
+                published.state = ReadState(active: memtable, sealed: [], version: version)
+                published.isCompacting = false
+                // Under the lock, so that no view bounds the new state by the old index.
+                applied.store(position.index, ordering: .releasing)
+                return previous
+            }
+            withExtendedLifetime(previous) {}
         }
     }
 

@@ -2,6 +2,8 @@
 package struct EngineOptions: Sendable {
     /// Size of a memtable; at least 65,536.
     package var memtableMaxBytes = 104_857_600
+    /// A memtable is full, too, when it stands for so many bytes of the log: a log of small entries is to be compacted.
+    package var maxUnflushedLogBytes = 256 << 20
     /// Full memtables that wait for their flush before the engine counts as stalled.
     package var maxSealedMemtables = 2
     /// Index and filter blocks come from the cache too: a sixteenth of it should hold those of several tables.
@@ -25,6 +27,7 @@ package struct EngineOptions: Sendable {
 
     func check() {
         precondition(memtableMaxBytes >= Self.minMemtableBytes && memtableMaxBytes <= Memtable.maxCapacity)
+        precondition(maxUnflushedLogBytes >= 1)
         precondition(maxSealedMemtables >= 1 && blockCacheBytes >= 0 && blockBytes >= 64 && maxTableBytes >= 1)
         precondition(level0MergeTables >= 1 && level0StallTables >= level0MergeTables)
         precondition(level1Bytes >= 1 && levelRatio >= 2 && mergeSliceBytes >= 1)

@@ -7,7 +7,7 @@ package struct EngineView: Sendable {
     private static let maxSkipped = 100_000
 
     package let index: LogIndex
-    private let state: ReadState
+    let state: ReadState
 
     init(index: LogIndex, state: ReadState) {
         self.index = index
@@ -35,7 +35,7 @@ package struct EngineView: Sendable {
         let pastLast = end.isEmpty ? [KeySpace.user.rawValue + 1] : [KeySpace.user.rawValue] + end
         var page = RangePage(items: [], next: nil)
         var bytes = 0
-        var cursor = VisibleCursor(state.cursor(), bound: index, maxSkipped: Self.maxSkipped)
+        var cursor = VisibleCursor(state.cursor(fillCache: true), bound: index, maxSkipped: Self.maxSkipped)
         try start.span.withUnsafeBytes { start throws(StorageError) in try cursor.seek(.user, start) }
         while cursor.isValid || cursor.isPaused {
             let stem = cursor.stem
@@ -58,7 +58,7 @@ package struct EngineView: Sendable {
     /// that applied the same entries. Reads everything.
     package func stateHash() throws(StorageError) -> UInt64 {
         var hash: UInt64 = 0
-        var cursor = VisibleCursor(state.cursor(), bound: index, maxSkipped: .max)
+        var cursor = VisibleCursor(state.cursor(fillCache: false), bound: index, maxSkipped: .max)
         try cursor.seek(.system, UnsafeRawBufferPointer(start: nil, count: 0))
         while cursor.isValid {
             for word in [BloomFilter.hash(cursor.stem), cursor.index, BloomFilter.hash(cursor.value)] {

@@ -9,6 +9,8 @@ struct VersionEdit: Equatable, Sendable {
 
     /// Index and term of the last whole entry in the tables, if the edit moves them.
     var flushed: FlushedPosition?
+    /// Index of the snapshot that the tables come from, if the edit installs one.
+    var installed: LogIndex?
     var nextFileNumber: UInt64
     var removed: [UInt64] = []
     var added: [Placed] = []
@@ -30,6 +32,8 @@ struct TableCatalog: Equatable, Sendable {
     static let levelCount = 7
 
     private(set) var flushed = FlushedPosition(index: 0, term: 0)
+    /// Index of the last snapshot that replaced all tables; 0: none did.
+    private(set) var installed: LogIndex = 0
     private(set) var nextFileNumber: UInt64 = 1
     /// Level 0: newest first, ranges overlap. Other levels: by key, no two tables share a stem.
     private(set) var levels = [[TableMetadata]](repeating: [], count: TableCatalog.levelCount)
@@ -38,7 +42,8 @@ struct TableCatalog: Equatable, Sendable {
 
     /// The edit that makes this catalog out of an empty one.
     var asEdit: VersionEdit {
-        var edit = VersionEdit(flushed: flushed, nextFileNumber: nextFileNumber)
+        var edit = VersionEdit(
+            flushed: flushed, installed: installed > 0 ? installed : nil, nextFileNumber: nextFileNumber)
         for (level, tables) in levels.enumerated() {
             edit.added += tables.map { VersionEdit.Placed(level: level, table: $0) }
         }
@@ -50,6 +55,12 @@ struct TableCatalog: Equatable, Sendable {
         if let flushed = edit.flushed {
             guard flushed.index >= self.flushed.index else { return "the flushed index goes back" }
             self.flushed = flushed
+        }
+        if let installed = edit.installed {
+            guard installed >= self.installed, installed <= flushed.index else {
+                return "the index of the installed snapshot is impossible"
+            }
+            self.installed = installed
         }
         guard edit.nextFileNumber >= nextFileNumber else { return "the next file number goes back" }
         nextFileNumber = edit.nextFileNumber

@@ -1,11 +1,14 @@
-/// The table files of one directory: gives out numbers, creates, opens and removes. Bound to the background lane.
-struct TableFiles {
+import Synchronization
+
+/// The table files of one directory: gives out numbers, creates, opens and removes. A plain value for any thread, but
+/// only the background lane removes tables that a manifest has named.
+struct TableFiles: Sendable {
     private let directory: String
     private let fileSystem: any FileSystem
     private let cache: BlockCache
     private let obsolete: ObsoleteTables
     private let blockBytes: Int
-    private(set) var nextNumber: UInt64
+    private let numbers: FileNumbers
 
     init(
         directory: String, fileSystem: any FileSystem, cache: BlockCache, obsolete: ObsoleteTables,
@@ -16,15 +19,15 @@ struct TableFiles {
         self.cache = cache
         self.obsolete = obsolete
         blockBytes = options.blockBytes
-        self.nextNumber = nextNumber
+        numbers = FileNumbers(next: nextNumber)
     }
 
-    mutating func takeNumber() -> UInt64 {
-        defer { nextNumber += 1 }
-        return nextNumber
-    }
+    /// Above all numbers given out so far.
+    var nextNumber: UInt64 { numbers.next }
 
-    mutating func create() throws(StorageError) -> NewTable {
+    func takeNumber() -> UInt64 { numbers.take() }
+
+    func create() throws(StorageError) -> NewTable {
         let number = takeNumber()
         let file = try fileSystem.open(path(number), .create)
         return NewTable(number: number, table: TableWriter(file: file, number: number, blockBytes: blockBytes))
@@ -57,6 +60,19 @@ struct TableFiles {
     private func path(_ number: UInt64) -> String {
         EngineFile.table(number).path(in: directory)
     }
+}
+
+/// Gives out the numbers of files, each of them once. Any thread: a snapshot is written beside flushes and merges.
+private final class FileNumbers: Sendable {
+    private let counter: Atomic<UInt64>
+
+    init(next: UInt64) {
+        counter = Atomic(next)
+    }
+
+    var next: UInt64 { counter.load(ordering: .relaxed) }
+
+    func take() -> UInt64 { counter.add(1, ordering: .relaxed).oldValue }
 }
 
 /// A table being written.

@@ -10,7 +10,7 @@ struct TableStore {
     private let fileSystem: any FileSystem
     private let options: EngineOptions
     private let picker: CompactionPicker
-    private var files: TableFiles
+    let files: TableFiles
     private var manifest: Manifest
     private var compaction: Compaction?
     /// Tables of an edit of which it is open whether the broken manifest has it.
@@ -76,28 +76,45 @@ struct TableStore {
     /// Runs one slice of the merge in progress or begins the next one.
     mutating func mergeSlice() throws(StorageError) {
         try renewManifestIfNeeded()
-        guard let compaction = compaction ?? version.plan.map({ Compaction($0, in: version, options) }) else { return }
+        guard
+            let compaction = compaction ?? version.plan.map({ Compaction($0, in: version, into: files, options) })
+        else { return }
         self.compaction = compaction
         do throws(StorageError) {
             let plan = compaction.plan
-            if !plan.isMove {
-                guard try compaction.runSlice(&files) else { return }
-            }
-            self.compaction = nil
             let outputs =
-                plan.isMove
-                ? version.catalog.levels[plan.level].filter { plan.upper.contains($0.number) } : compaction.outputs
+                try plan.isMove
+                ? version.catalog.levels[plan.level].filter { plan.upper.contains($0.number) }
+                : compaction.runSlice()
+            guard let outputs else { return }
+            self.compaction = nil
             try install(
                 VersionEdit(
                     nextFileNumber: files.nextNumber, removed: plan.upper + plan.lower,
                     added: outputs.map { VersionEdit.Placed(level: plan.level + 1, table: $0) }))
         } catch {
             if self.compaction != nil {
-                compaction.abandon(&files)
+                compaction.abandon()
                 self.compaction = nil
             }
             throw error
         }
+    }
+
+    /// Replaces all tables by those of `snapshot`, which holds everything up to `position`.
+    mutating func install(_ snapshot: SnapshotWriter, at position: FlushedPosition) throws(StorageError) {
+        try renewManifestIfNeeded()
+        // A merge between two slices would bring back what is about to go.
+        compaction?.abandon()
+        compaction = nil
+        let tables = try snapshot.finish()
+        // On the lowest level nothing is merged any more, and no tombstone has to be kept for what lies below.
+        let lowest = TableCatalog.levelCount - 1
+        try install(
+            VersionEdit(
+                flushed: position, installed: position.index, nextFileNumber: files.nextNumber,
+                removed: version.catalog.levels.joined().map(\.number),
+                added: tables.map { VersionEdit.Placed(level: lowest, table: $0) }))
     }
 
     func removeObsolete() throws(StorageError) {

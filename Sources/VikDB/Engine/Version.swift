@@ -34,11 +34,10 @@ final class Version: Sendable {
         return .absent
     }
 
-    /// Cursors over all tables, for client reads.
-    func cursors() -> [Cursor] {
-        var cursors: [Cursor] = levels[0].map { TableCursor($0, fillCache: true) }
+    func cursors(fillCache: Bool) -> [Cursor] {
+        var cursors: [Cursor] = levels[0].map { TableCursor($0, fillCache: fillCache) }
         for level in levels.dropFirst() where !level.isEmpty {
-            cursors.append(LevelCursor(level, fillCache: true))
+            cursors.append(LevelCursor(level, fillCache: fillCache))
         }
         return cursors
     }
@@ -76,7 +75,11 @@ final class ReadState: Sendable {
         return value
     }
 
-    func cursor() -> MergeCursor {
-        MergeCursor([MemtableCursor(active)] + sealed.map { MemtableCursor($0.memtable) } + version.cursors())
+    /// - Parameter fillCache: false for a reader that needs every block once.
+    func cursor(fillCache: Bool) -> MergeCursor {
+        let memtables = [MemtableCursor(active)] + sealed.map { MemtableCursor($0.memtable) }
+        return MergeCursor(memtables + version.cursors(fillCache: fillCache))
     }
+
+    var memtableBytes: Int { sealed.reduce(active.bytes) { $0 + $1.memtable.bytes } }
 }

@@ -7,17 +7,22 @@ import VikWire
 ///     2 next file number (8)
 ///     3 removed table    number (8)
 ///     4 added table      level (1), number (8), bytes (8), entries (8), smallest and largest key (2 + key each)
+///     5 installed        index (8)
 extension VersionEdit {
     private enum Tag: UInt8 {
         case flushed = 1
         case nextFileNumber = 2
         case removed = 3
         case added = 4
+        case installed = 5
     }
 
     func write(into buffer: inout ByteBuffer) {
         if let flushed {
             buffer.writeMultipleIntegers(Tag.flushed.rawValue, flushed.index, flushed.term)
+        }
+        if let installed {
+            buffer.writeMultipleIntegers(Tag.installed.rawValue, installed)
         }
         buffer.writeMultipleIntegers(Tag.nextFileNumber.rawValue, nextFileNumber)
         for number in removed {
@@ -46,6 +51,8 @@ extension VersionEdit {
                 let (index, term) = try EditError.unwrap(
                     buffer.readMultipleIntegers(as: (LogIndex, Term).self))
                 flushed = FlushedPosition(index: index, term: term)
+            case .installed:
+                installed = try EditError.unwrap(buffer.readInteger())
             case .nextFileNumber:
                 nextFileNumber = try EditError.unwrap(buffer.readInteger())
                 guard nextFileNumber <= EngineFile.maxNumber << 1 else { throw .malformed }

@@ -31,6 +31,7 @@ struct VisibleCursor: ~Copyable {
         stemStorage.deallocate()
     }
 
+    var key: UnsafeRawBufferPointer { merge.key }
     var stem: UnsafeRawBufferPointer { InternalKey.stem(merge.key) }
     var value: UnsafeRawBufferPointer { merge.value }
     var index: LogIndex { InternalKey.index(merge.key) }

@@ -46,6 +46,8 @@ package struct GatewayOptions: Sendable, Equatable {
     package var limits = GatewayLimits()
     /// What a read without `consistency` gets (`-read-consistency`).
     package var readConsistency = ReadConsistency.linearizable
+    /// Who may change members and leader here.
+    package var adminAccess = AdminAccess.loopback
     /// Connections in all; one more is answered 503 and closed.
     package var maxConnections = 10_000
     /// From accepting a connection to the end of its first request's head. A trickle does not extend it.

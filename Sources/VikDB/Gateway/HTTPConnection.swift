@@ -91,6 +91,10 @@ final class HTTPConnection: ChannelDuplexHandler {
         case (.answered(.value(nil), _), .get): answer(HTTPFailure(.notFound, "key not found"))
         case (.answered(.page(let page), let index), .range(let range)):
             answer(.page(page, of: range, index: index))
+        case (.administered(let index), _): answer(.administered(index: index))
+        case (.notAdministered(let refusal), _):
+            answer(.admin(refused: refusal, redirect: loop.redirect, target: request.target))
+        case (.unknown(let reason), .admin): answer(.admin(unknown: reason))
         case (.notApplied(let refusal), _):
             answer(.write(refused: refusal, redirect: loop.redirect, target: request.target))
         case (.unknown(let reason), _): answer(.write(unknown: reason))
@@ -261,6 +265,7 @@ final class HTTPConnection: ChannelDuplexHandler {
             let route = try Route(RequestMethod(head.method), target, loop.options.limits)
             request?.route = route
             request?.target = target
+            if case .admin = route, !mayAdminister { throw .adminForbidden(loop.options.adminAccess) }
             if route.isWrite, let failure = loop.redirect.failure(status: loop.service.status, target: target) {
                 throw failure
             }
@@ -328,6 +333,12 @@ final class HTTPConnection: ChannelDuplexHandler {
                 read(range.query(limits), consistency, slot)
             case .health: answer(.health(loop.service.status))
             case .clusterStatus: answer(.clusterStatus(loop.service.status))
+            case .members: answer(.members(loop.service.status))
+            case .admin(let route): administer(try AdminBody.request(route, body), slot)
+            case .metrics:
+                answer(.lines(MetricsText(loop.service.status, loop.service.counters, loop.service.metrics).text))
+            case .livez: answer(.live(loop.service.status))
+            case .readyz: answer(.ready(loop.service.status))
             }
         } catch {
             answer(error)
@@ -341,6 +352,18 @@ final class HTTPConnection: ChannelDuplexHandler {
     private func read(_ query: Query, _ consistency: ReadConsistency?, _ slot: Int) {
         loop.service.read(
             query, consistency ?? loop.options.readConsistency, token: loop.nextToken(slot: slot), replyTo: loop)
+    }
+
+    private func administer(_ request: AdminRequest, _ slot: Int) {
+        loop.service.administer(request, token: loop.nextToken(slot: slot), replyTo: loop)
+    }
+
+    private var mayAdminister: Bool {
+        switch loop.options.adminAccess {
+        case .everyone: true
+        case .nobody: false
+        case .loopback: context?.remoteAddress?.isLoopback ?? false
+        }
     }
 
     private func takeBody() -> ByteBuffer {
@@ -426,6 +449,14 @@ final class HTTPConnection: ChannelDuplexHandler {
         case .invalidEOFState: "the request ends early"
         default: "the request is not HTTP/1.1"
         }
+    }
+}
+
+extension SocketAddress {
+    /// 127.0.0.0/8, as itself or mapped into IPv6, or ::1.
+    fileprivate var isLoopback: Bool {
+        guard let text = ipAddress else { return false }
+        return text == "::1" || text.hasPrefix("127.") || text.hasPrefix("::ffff:127.")
     }
 }
 

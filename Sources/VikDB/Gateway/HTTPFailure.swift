@@ -3,9 +3,11 @@ package enum HTTPStatus: Int, Sendable, CaseIterable {
     case ok = 200
     case temporaryRedirect = 307
     case badRequest = 400
+    case forbidden = 403
     case notFound = 404
     case methodNotAllowed = 405
     case requestTimeout = 408
+    case conflict = 409
     case contentTooLarge = 413
     case unsupportedMediaType = 415
     case expectationFailed = 417
@@ -18,6 +20,8 @@ package enum HTTPStatus: Int, Sendable, CaseIterable {
     var startOfHead: StaticString {
         switch self {
         case .ok: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        case .forbidden: "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"
+        case .conflict: "HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\n"
         case .temporaryRedirect: "HTTP/1.1 307 Temporary Redirect\r\nContent-Type: application/json\r\n"
         case .badRequest: "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
         case .notFound: "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n"
@@ -32,6 +36,15 @@ package enum HTTPStatus: Int, Sendable, CaseIterable {
         case .serviceUnavailable: "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
         case .insufficientStorage: "HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/json\r\n"
         }
+    }
+}
+
+extension HTTPStatus {
+    /// The same for the few answers that are lines of text.
+    var startOfTextHead: StaticString {
+        self == .ok
+            ? "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+            : "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
     }
 }
 
@@ -103,7 +116,8 @@ package struct HTTPFailure: Error, Equatable, Sendable {
 /// The `Allow` field of each kind of path.
 package enum StaticAllow: String, Sendable {
     case key = "GET, HEAD, PUT, DELETE"
-    case range = "GET, HEAD, POST"
-    case batch = "POST"
+    case readOrPost = "GET, HEAD, POST"
+    case post = "POST"
     case readOnly = "GET, HEAD"
+    case delete = "DELETE"
 }

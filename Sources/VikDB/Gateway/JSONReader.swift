@@ -91,6 +91,16 @@ struct JSONReader {
         return number
     }
 
+    mutating func readBoolean(_ bytes: Span<UInt8>) throws(HTTPFailure) -> Bool {
+        _ = peek(bytes)
+        let rest = bytes.extracting(offset..<bytes.count)
+        for (text, value) in [("true", true), ("false", false)] as [(StaticString, Bool)] where rest.hasPrefix(text) {
+            offset += text.utf8CodeUnitCount
+            return value
+        }
+        throw unexpected("true or false", in: bytes)
+    }
+
     /// Nothing but spaces may follow the object.
     mutating func end(_ bytes: Span<UInt8>) throws(HTTPFailure) {
         guard peek(bytes) == nil else { throw unexpected("nothing after the object", in: bytes) }

@@ -25,6 +25,8 @@ struct Response {
     var allow: StaticAllow?
     var location: String?
     var retriesSoon = false
+    /// The body is lines of text instead of JSON.
+    var isText = false
     /// The body, as the readable bytes.
     var body: ByteBuffer
 
@@ -62,7 +64,7 @@ struct Response {
         case .keepAlive: prepend("Connection: keep-alive\r\n")
         case .close: prepend("Connection: close\r\n")
         }
-        prepend(status.startOfHead)
+        prepend(isText ? status.startOfTextHead : status.startOfHead)
         if framing.omitsBody { body.moveWriterIndex(to: body.writerIndex - length) }
         return body
     }

@@ -113,6 +113,14 @@ extension Response {
         response.write(status.appliedIndex)
         response.write(#","last_index":"#)
         response.write(status.lastIndex)
+        response.write(#","first_index":"#)
+        response.write(status.firstLogIndex)
+        if let percent = status.incomingSnapshotPercent {
+            response.write(#","incoming_snapshot_percent":"#)
+            response.write(UInt64(percent))
+        }
+        response.write(#","members":"#)
+        response.writeMembers(status.members)
         if let trouble = status.trouble {
             response.write(#","trouble":"#)
             response.writeQuoted(trouble)
@@ -135,15 +143,15 @@ extension Response {
         return response
     }
 
-    private mutating func write(_ text: StaticString) {
+    mutating func write(_ text: StaticString) {
         body.writeStaticString(text)
     }
 
-    private mutating func write(_ number: UInt64) {
+    mutating func write(_ number: UInt64) {
         body.writeString(String(number))
     }
 
-    private mutating func writeQuoted(_ text: String?) {
+    mutating func writeQuoted(_ text: String?) {
         guard let text else { return write("null") }
         body.writeInteger(UInt8(ascii: "\""))
         for byte in text.utf8 {

@@ -14,6 +14,12 @@ package enum Route: Equatable {
     case rangeInBody(ReadConsistency?)
     case health
     case clusterStatus
+    case members
+    case admin(AdminRoute)
+    /// Answered with lines of text, for machines that watch.
+    case metrics
+    case livez
+    case readyz
 
     /// Reads a method and a target in origin form, `/path?query`.
     package init(_ method: RequestMethod, _ target: String, _ limits: GatewayLimits) throws(HTTPFailure) {
@@ -26,29 +32,45 @@ package enum Route: Equatable {
             if name.isEqual(to: "range") {
                 self = try Self.range(method, query, limits)
             } else if name.isEqual(to: "batch") {
-                guard method == .post else { throw .methodNotAllowed(.batch) }
+                guard method == .post else { throw .methodNotAllowed(.post) }
                 try Self.refuseParameters(query)
                 self = .batch
             } else {
                 self = try Self.key(method, name, query, limits)
             }
-        } else if path.isEqual(to: "/health") {
-            guard method == .get || method == .head else { throw .methodNotAllowed(.readOnly) }
-            self = .health
-        } else if path.isEqual(to: "/cluster/status") {
-            guard method == .get || method == .head else { throw .methodNotAllowed(.readOnly) }
-            self = .clusterStatus
+        } else if let route = Self.readOnly(path) {
+            guard method == .get || method == .head || route == .members && method == .post else {
+                throw .methodNotAllowed(route == .members ? .readOrPost : .readOnly)
+            }
+            if method == .post { try Self.refuseParameters(query) }
+            self = method == .post ? .admin(.setMember) : route
+        } else if path.hasPrefix("/cluster/"),
+            let route = try AdminRoute(method, path.extracting(9..<path.count))
+        {
+            try Self.refuseParameters(query)
+            self = .admin(route)
         } else {
             throw HTTPFailure(
                 .notFound,
-                "no such path, expected /kv/:key, /kv/range, /kv/batch, /health or /cluster/status")
+                "no such path, expected /kv/:key, /kv/range, /kv/batch, /health, /livez, /readyz, /metrics, "
+                    + "/cluster/status, /cluster/members or /cluster/leader")
         }
+    }
+
+    private static func readOnly(_ path: Span<UInt8>) -> Route? {
+        if path.isEqual(to: "/health") { return .health }
+        if path.isEqual(to: "/cluster/status") { return .clusterStatus }
+        if path.isEqual(to: "/cluster/members") { return .members }
+        if path.isEqual(to: "/metrics") { return .metrics }
+        if path.isEqual(to: "/livez") { return .livez }
+        if path.isEqual(to: "/readyz") { return .readyz }
+        return nil
     }
 
     var isWrite: Bool {
         switch self {
         case .put, .delete, .batch: true
-        case .get, .range, .rangeInBody, .health, .clusterStatus: false
+        case .get, .range, .rangeInBody, .health, .clusterStatus, .members, .admin, .metrics, .livez, .readyz: false
         }
     }
 
@@ -60,9 +82,14 @@ package enum Route: Equatable {
             BodyLimit(bytes: limits.maxBatchBodyBytes, cause: limits.maxBatchBytes, flag: "-max-batch-bytes")
         case .rangeInBody:
             BodyLimit(bytes: limits.maxRangeBodyBytes, cause: limits.maxKeyBytes, flag: "-max-key-bytes")
-        case .delete, .get, .range, .health, .clusterStatus: nil
+        case .admin(let route) where route.hasBody:
+            BodyLimit(bytes: Self.maxAdminBodyBytes, cause: Self.maxAdminBodyBytes, flag: "fixed")
+        case .delete, .get, .range, .health, .clusterStatus, .members, .admin, .metrics, .livez, .readyz: nil
         }
     }
+
+    /// Far more than a label and an address need.
+    private static let maxAdminBodyBytes = 8_192
 
     /// Brings a target to origin form; HTTP/1.1 servers accept absolute form as well (RFC 9112, 3.2.2).
     package static func originForm(_ target: String) throws(HTTPFailure) -> String {
@@ -84,7 +111,7 @@ package enum Route: Equatable {
         switch method {
         case .get, .head: .range(try RangeRequest(query: query, limits))
         case .post: .rangeInBody(try consistency(query))
-        case .put, .delete, .other: throw .methodNotAllowed(.range)
+        case .put, .delete, .other: throw .methodNotAllowed(.readOrPost)
         }
     }
 

@@ -24,6 +24,8 @@ struct LogWriter: Sendable {
     private var durable: LogPosition
     private var hasEndMark: Bool
     private var failure: StorageError?
+    /// The next segment found no room: the log is as it was.
+    private var isWithoutRoom = false
     /// Entries through this one are no longer needed. Those before the log's base are gone already.
     private var discardable: LogIndex = 0
     /// Records on their way into one write, and what the catalog will know of them; kept for their capacity.
@@ -57,19 +59,6 @@ struct LogWriter: Sendable {
         precondition(
             first.index > segment.base.index && first.index <= catalog.lastIndex + 1,
             "entries follow the log or supersede a part of it")
-        let needed = LogRecord.size(bodyBytes: nextRecord(of: entries[...]).bodyBytes)
-        if !hasRoom(for: needed) {
-            let next: PreparedSegment
-            do throws(StorageError) {
-                next = try prepare(successor(for: needed, first: first.index))
-            } catch {
-                // Nothing of the log was touched yet: with space again, the same append may succeed.
-                if case .full = error { throw error }
-                failure = error
-                throw error
-            }
-            try finally { writer throws(StorageError) in try writer.adopt(next) }
-        }
         try finally { writer throws(StorageError) in try writer.write(entries) }
     }
 
@@ -125,8 +114,18 @@ struct LogWriter: Sendable {
         do throws(StorageError) {
             try body(&self)
         } catch {
-            failure = error
-            throw error
+            if isWithoutRoom {
+                // What was written of the same append is superseded when it is repeated.
+                isWithoutRoom = false
+                throw error
+            }
+            // `.full` says that trying again makes sense, and it does not.
+            if case .full(let path) = error {
+                failure = .io(operation: "write", path: path, code: ENOSPC)
+            } else {
+                failure = error
+            }
+            throw failure!
         }
     }
 
@@ -183,6 +182,7 @@ struct LogWriter: Sendable {
 
     /// Writes what was gathered, with one call, and lets readers see it.
     private mutating func flush() throws(StorageError) {
+        guard buffer.readableBytes > 0 else { return }
         try file.write(buffer, at: UInt64(end))
         end += UInt32(buffer.readableBytes)
         for record in gathered { catalog.add(record) }
@@ -223,9 +223,14 @@ struct LogWriter: Sendable {
         return next
     }
 
-    private func prepare(_ next: LogSegment) throws(StorageError) -> PreparedSegment {
+    private mutating func prepare(_ next: LogSegment) throws(StorageError) -> PreparedSegment {
         let temporary = path(next.number) + ".tmp"
-        try Self.create(next, at: temporary, fileSystem)
+        do throws(StorageError) {
+            try Self.create(next, at: temporary, fileSystem)
+        } catch {
+            if case .full = error { isWithoutRoom = true }
+            throw error
+        }
         return PreparedSegment(segment: next, temporary: temporary)
     }
 
@@ -258,7 +263,7 @@ struct LogWriter: Sendable {
             try file.write(segment.encoded(), at: 0)
             try file.sync()
         } catch {
-            if case .full = error { try fileSystem.remove(temporary) }
+            if case .full = error { try? fileSystem.remove(temporary) }
             throw error
         }
     }

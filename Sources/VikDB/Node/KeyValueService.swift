@@ -10,8 +10,12 @@ package protocol KeyValueService: AnyObject, Sendable {
     func write(_ command: ByteBuffer, token: UInt64, replyTo sink: any ReplySink)
     /// Asks a query.
     func read(_ query: Query, _ consistency: ReadConsistency, token: UInt64, replyTo sink: any ReplySink)
+    /// Changes the members or the leader, for an operator.
+    func administer(_ request: AdminRequest, token: UInt64, replyTo sink: any ReplySink)
     /// What the node last published about itself; a copy, taken under a short lock.
     var status: NodeStatus { get }
+    var counters: NodeCounters { get }
+    var metrics: NodeMetrics { get }
 }
 
 /// Receives replies, in batches, on the node's own threads. Must return quickly: it hands them on to its own loop.
@@ -34,6 +38,10 @@ package struct Reply: Sendable {
         case answered(QueryResult, index: LogIndex)
         /// The query was not answered.
         case notAnswered(Refusal)
+        /// The change is committed, with the entry at `index`; or another node leads.
+        case administered(index: LogIndex)
+        /// Nothing was changed.
+        case notAdministered(AdminRefusal)
     }
 
     package init(token: UInt64, outcome: Outcome) {
@@ -93,10 +101,20 @@ package struct NodeStatus: Sendable, Equatable {
     package var commitIndex: LogIndex
     package var appliedIndex: LogIndex
     package var lastIndex: LogIndex
+    /// The members, as far as this node knows; at the leader with their progress.
+    package var members: [MemberStatus] = []
+    /// The first entry that the log still has.
+    package var firstLogIndex: LogIndex = 1
+    /// How much of a snapshot has come in, in percent; nil: none is coming.
+    package var incomingSnapshotPercent: Int?
+    /// Writes are refused because the disk is full.
+    package var isDiskFull = false
     /// Bytes in memtables, in log segments, and number of tables.
     package var memtableBytes: Int
     package var logBytes: UInt64
     package var tableCount: Int
+    /// Why the process cannot go on, if so (a disk failed, a file is damaged).
+    package var failure: String?
     /// Why the node cannot serve, if so (waiting for founders, disk lost, log failed).
     package var trouble: String?
 

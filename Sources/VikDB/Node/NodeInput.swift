@@ -19,11 +19,25 @@ package enum NodeInput: Sendable {
     /// A member of this node's own cluster answered that this node is no member of it.
     case unknownToPeer(Hello)
     /// A job of the log lane wrote and synced a group.
-    case persisted(sequence: UInt64)
+    case persisted(sequence: UInt64, nanoseconds: UInt64)
+    /// It saved the hard state of a group, but the disk has no room for the entries.
+    case persistenceRefused(sequence: UInt64)
     /// A job of the apply lane is done.
     case applied(AppliedRun)
     /// A job of the read lane fetched old entries for a follower.
     case fetched([Entry], for: MemberID)
+    /// A job of the snapshot lane made the next piece of a snapshot for a member.
+    case snapshotProduced(MemberID, transfer: UInt64, SnapshotProducer.Product)
+    /// A chunk that came is written; or it was not what it should be, or there is no room for it.
+    case snapshotTakenIn(transfer: UInt64, sequence: UInt64, rawBytes: UInt64)
+    case snapshotSpoilt(transfer: UInt64, reason: String)
+    /// A snapshot took the place of the engine's state; and then of the log.
+    case snapshotSwitched
+    case snapshotInstalled(IndexedConfiguration)
+    /// An operator's wish.
+    case administer(AdminRequest, token: UInt64, sink: any ReplySink)
+    /// Hand the office over before a stop.
+    case handOver
     /// A flush or a merge is done, or ran out of disk (`isRetryLater`).
     case backgroundDone(isRetryLater: Bool)
     /// Free space on the log's and the tables' file system, whichever has less.

@@ -1,3 +1,5 @@
+import VikWire
+
 /// Times and limits of one node's shell. A plain value.
 package struct NodeOptions: Sendable {
     /// Length of a tick. The consensus core knows no other time.
@@ -18,7 +20,25 @@ package struct NodeOptions: Sendable {
     /// How often the commit index is saved, and free space is looked at.
     package var housekeepingTicks = 100
     /// Writes are refused with "disk full" below this much free space, so that what was accepted can still be stored.
+    /// Deletes, which make room in the end, are taken down to a quarter of it.
     package var minFreeBytes: UInt64 = 64 << 20
+    /// How long a write may wait for a leader to be known, while one is elected or takes over.
+    package var leaderWaitTicks = 120
+    /// Of the log that the tables have made needless, the newest entries are kept for slow followers: this many, and no
+    /// more than so many bytes of them.
+    package var logTailEntries: UInt64 = 100_000
+    package var logTailBytes: UInt64 = 64 << 20
+    /// What a follower that answers, or is being sent a snapshot, will need next is kept too, until the log has this size.
+    package var logRetentionMaxBytes: UInt64 = 1 << 30
+    /// Bytes of records a second, before compression, that a snapshot is sent with; nil: as fast as it goes.
+    package var snapshotBytesPerSecond: Int?
+    /// Where a chunk of a snapshot ends: at the record that reaches this size.
+    package var snapshotChunkBytes = WireLimits.targetSnapshotChunkBytes
+    /// Chunks of a snapshot that are on their way, or produced ahead.
+    package var snapshotWindow = 32
+    /// A transfer that has not moved for so long is offered again, and for so much longer given up.
+    package var snapshotOfferTicks: UInt64 = 100
+    package var snapshotPatienceTicks: UInt64 = 6_000
 
     package init() {}
 }

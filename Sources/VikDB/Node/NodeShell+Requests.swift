@@ -1,6 +1,14 @@
 import NIOCore
 import VikWire
 
+/// A write that was admitted and is not proposed yet. A plain value.
+struct Proposer {
+    let token: UInt64
+    let sink: any ReplySink
+    /// The tick until which it may wait for a leader.
+    let deadline: UInt64
+}
+
 /// Clients' requests: admission, deadlines, answers. Every request gets exactly one reply.
 extension NodeShell {
     private static let stopping = "the node is stopping"
@@ -8,21 +16,20 @@ extension NodeShell {
     // MARK: Writes
 
     func admitWrite(_ command: ByteBuffer, token: UInt64, sink: any ReplySink) {
-        if let refusal = refusalOfWrite() {
+        if let refusal = refusalOfWrite(command) {
             replies.append(.notApplied(refusal), token: token, to: sink)
             return
         }
         proposals.append(command)
-        proposers.append((token, sink))
+        proposers.append(Proposer(token: token, sink: sink, deadline: now + UInt64(options.leaderWaitTicks)))
     }
 
-    private func refusalOfWrite() -> Refusal? {
+    private func refusalOfWrite(_ command: ByteBuffer) -> Refusal? {
         if phase != .running { return .notReady(Self.stopping) }
-        guard core.isLeader else {
-            guard let leader = leaderHello else { return .noQuorum }
-            return .notLeader(leader: leader.apiAddress)
+        if !core.isLeader, let leader = leaderHello { return .notLeader(leader: leader.apiAddress) }
+        if core.isLogFull || freeBytes < (isDelete(command) ? options.minFreeBytes / 4 : options.minFreeBytes) {
+            return .diskFull
         }
-        if isDiskFull { return .diskFull }
         if writes.count + proposals.count >= options.maxWaitingWrites
             || core.applicable > applied + options.maxUnappliedEntries || engine.isStalled
         {
@@ -31,26 +38,56 @@ extension NodeShell {
         return nil
     }
 
+    /// Whether a command is the deletion of one key, which makes room in the end.
+    private func isDelete(_ command: ByteBuffer) -> Bool {
+        command.getInteger(at: command.readerIndex, as: UInt32.self) == 1
+            && command.getInteger(at: command.readerIndex + Command.headerBytes, as: UInt8.self) == Command.deleteKind
+    }
+
     /// Proposes all admitted writes; they share one allocation, one append and one sync.
+    ///
+    /// While nobody is known to lead, or the office is being handed over, they wait a moment: then they are proposed
+    /// here after all, or sent to the new leader.
     func propose() {
         guard !proposals.isEmpty else { return }
+        guard core.isLeader, !core.isHandingOver else { return proposeLater() }
         if let (first, term) = core.propose(proposals) {
             let deadline = now + UInt64(options.requestWaitTicks)
+            let since = MonotonicClock.nanoseconds
             for (offset, proposer) in proposers.enumerated() {
                 writes.append(
                     PendingWrites.Pending(
-                        index: first + UInt64(offset), term: term, deadline: deadline, token: proposer.token,
-                        sink: proposer.sink))
+                        index: first + UInt64(offset), term: term, deadline: deadline, since: since,
+                        token: proposer.token, sink: proposer.sink))
             }
         } else {
-            // Not proposed: this node lost its office in the same batch, or too much is uncommitted.
-            let refusal: Refusal = core.isLeader ? .overloaded : .noQuorum
+            // Too much waits for the disks.
             for proposer in proposers {
-                replies.append(.notApplied(refusal), token: proposer.token, to: proposer.sink)
+                replies.append(.notApplied(.overloaded), token: proposer.token, to: proposer.sink)
             }
         }
         proposals.removeAll(keepingCapacity: true)
         proposers.removeAll(keepingCapacity: true)
+    }
+
+    private func proposeLater() {
+        if !core.isLeader, let leader = leaderHello {
+            for proposer in proposers {
+                replies.append(
+                    .notApplied(.notLeader(leader: leader.apiAddress)), token: proposer.token, to: proposer.sink)
+            }
+            proposals.removeAll(keepingCapacity: true)
+            proposers.removeAll(keepingCapacity: true)
+            return
+        }
+        // In order of their deadlines.
+        let expired = proposers.prefix { $0.deadline <= now || phase != .running }.count
+        guard expired > 0 else { return }
+        for proposer in proposers.prefix(expired) {
+            replies.append(.notApplied(.noQuorum), token: proposer.token, to: proposer.sink)
+        }
+        proposers.removeFirst(expired)
+        proposals.removeFirst(expired)
     }
 
     /// The office is lost: what is not committed may yet be, or not, under the next leader.
@@ -151,6 +188,8 @@ extension NodeShell {
         proposals.removeAll()
         proposers.removeAll()
         for read in reads.takeAll() { replies.append(.notAnswered(refusal), token: read.token, to: read.sink) }
+        for change in changes { replies.append(.unknown(.stopping), token: change.token, to: change.sink) }
+        changes.removeAll()
     }
 
     func refuseAfterFailure(_ input: NodeInput) {
@@ -158,6 +197,8 @@ extension NodeShell {
         switch input {
         case .write(_, let token, let sink): replies.append(.notApplied(refusal), token: token, to: sink)
         case .read(_, _, let token, let sink): replies.append(.notAnswered(refusal), token: token, to: sink)
+        case .administer(_, let token, let sink):
+            replies.append(.notAdministered(.notReady("the node has failed")), token: token, to: sink)
         default: break
         }
     }

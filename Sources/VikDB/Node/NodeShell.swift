@@ -25,10 +25,18 @@ package final class NodeShell {
     var incarnation: Incarnation
     /// What the members said of themselves in their handshakes.
     var hellos: [MemberID: Hello] = [:]
+    /// The members last handed to the transport.
+    private var knownPeers: [Member]?
+    /// Of this node's membership, what was last logged.
+    var isRemovalNoted = false
+    var metrics = NodeMetrics()
+    private var lastRole = RaftRole.follower
+    var random: SplitMix64
 
     var now: UInt64 = 0
     var proposals: [ByteBuffer] = []
-    var proposers: [(token: UInt64, sink: any ReplySink)] = []
+    var proposers: [Proposer] = []
+    var changes: [PendingChange] = []
     var writes = PendingWrites()
     var reads = PendingReads()
     var readContext: UInt64
@@ -37,10 +45,16 @@ package final class NodeShell {
     /// Everything up to here is in the engine.
     package internal(set) var applied: LogIndex
     var isApplying = false
-    var isInBackground = false
+    package internal(set) var isInBackground = false
     var backgroundRetryAt: UInt64 = 0
     var savedCommit: LogIndex
-    var isDiskFull = false
+    /// As last measured.
+    var freeBytes = UInt64.max
+    /// Snapshots on their way out, by receiver, and the one on its way in.
+    var sending: [MemberID: SnapshotSender] = [:]
+    var receiving: SnapshotReceiver?
+    /// The log may drop what is at or before this index, as last told to it.
+    private var discardable: LogIndex = 0
     private var notedLeader: MemberID?
     var phase = Phase.running
 
@@ -79,6 +93,7 @@ package final class NodeShell {
         self.incarnation = Incarnation(using: &random)
         // Starts at random, so that an answer to an earlier process of this node matches nothing.
         self.readContext = random.next()
+        self.random = random
         self.applied = recovered.engine.appliedIndex
         self.savedCommit = recovered.state.hardState.commit
         if core.storeState != .entries {
@@ -104,8 +119,22 @@ package final class NodeShell {
         case .message(let message, let member, let store): core.step(message, from: member, store: store)
         case .peerConnected(let hello): connected(hello)
         case .peerDisconnected(let member): core.disconnected(member)
-        case .snapshotConnected, .snapshotDisconnected, .unknownToPeer: break
-        case .persisted(let sequence): core.persisted(sequence)
+        case .snapshotConnected(let member): snapshotConnection(to: member, isOpen: true)
+        case .snapshotDisconnected(let member): snapshotConnection(to: member, isOpen: false)
+        case .unknownToPeer(let hello): noteUnknown(to: hello)
+        case .snapshotProduced(let member, let transfer, let product):
+            snapshotProduced(for: member, transfer, product)
+        case .snapshotTakenIn(let transfer, let sequence, let rawBytes):
+            snapshotTakenIn(transfer, sequence, rawBytes: rawBytes)
+        case .snapshotSpoilt(let transfer, let reason): snapshotSpoilt(transfer, reason)
+        case .snapshotSwitched: snapshotSwitched()
+        case .snapshotInstalled(let configuration): snapshotInstalled(configuration)
+        case .administer(let request, let token, let sink): administer(request, token: token, sink: sink)
+        case .handOver: _ = core.handOver()
+        case .persistenceRefused(let sequence): noteFullLog(sequence)
+        case .persisted(let sequence, let nanoseconds):
+            metrics.syncLatency.observe(nanoseconds)
+            core.persisted(sequence)
         case .applied(let run): finishApplying(run)
         case .fetched(let entries, let member): core.fetched(entries, for: member)
         case .backgroundDone(let isRetryLater):
@@ -124,16 +153,31 @@ package final class NodeShell {
         case .running, .draining:
             propose()
             askForReadIndex()
-            carryOut(core.takeReady())
+            let ready = core.takeReady()
+            carryOut(ready)
+            pumpSnapshots()
+            // What a message of a transfer is answered with goes out at once.
+            if !ready.snapshotMessages.isEmpty { carryOut(core.takeReady()) }
+            answerChanges()
+            tellPeers()
             applyCommitted()
-            startBackgroundJob()
+            // The log is closed as it is; a merge would only delay the end.
+            if phase == .running { startBackgroundJob() }
             if phase == .draining { closeWhenDrained() }
         case .closing, .closed, .failed: break
         }
+        noteRole()
         replies.deliver()
         peers.flush()
         publish()
         noteLeader()
+    }
+
+    private func noteRole() {
+        guard core.role != lastRole else { return }
+        if core.role == .candidate || core.role == .leader && lastRole == .preCandidate { metrics.campaigns += 1 }
+        if core.role == .leader { metrics.electionsWon += 1 }
+        lastRole = core.role
     }
 
     private func noteLeader() {
@@ -145,6 +189,7 @@ package final class NodeShell {
     private func tick() {
         now += 1
         core.tick()
+        tickSnapshots()
         expire()
         publishSizes()
         // Nothing may follow the job that closes the log.
@@ -154,6 +199,8 @@ package final class NodeShell {
     private func connected(_ hello: Hello) {
         hellos[hello.member] = hello
         core.identified(hello.member, store: hello.store)
+        // What the process before acknowledged may have come since its connection broke.
+        core.disconnected(hello.member)
         founding?.record(hello)
         foundIfPossible()
     }
@@ -178,7 +225,19 @@ package final class NodeShell {
         for fetch in ready.fetches { submitFetch(fetch) }
         if let read = ready.confirmedRead, read.context == readContext { reads.confirm(at: read.index) }
         if ready.lostLeadership { abandonWrites() }
+        for member in ready.snapshotsNeeded { startSnapshot(to: member) }
+        for message in ready.snapshotMessages { handleSnapshot(message) }
         serveReads()
+    }
+
+    /// The transport dials whom the newest configuration names.
+    private func tellPeers() {
+        // Until there is one it dials those of `-cluster`, as it was started.
+        guard core.configuration != nil, core.storeState == .entries else { return }
+        let wanted = core.peers
+        guard wanted != knownPeers else { return }
+        knownPeers = wanted
+        peers.setPeers(wanted)
     }
 
     private func persist(_ group: PersistGroup) {
@@ -186,15 +245,22 @@ package final class NodeShell {
             counters.syncedGroups += 1
             counters.syncedEntries += group.entries.count
         }
+        if !group.entries.isEmpty { metrics.batchEntries.observe(UInt64(group.entries.count)) }
         executor.submit(.log) { [log, inbox] in
+            let start = MonotonicClock.nanoseconds
             do throws(StorageError) {
                 // First the term: no entry on disk is of a later term than the hard state.
                 if let state = group.hardState { try log.save(state) }
                 if !group.entries.isEmpty {
-                    try log.append(group.entries)
+                    do throws(StorageError) {
+                        try log.append(group.entries)
+                    } catch .full {
+                        return inbox.post(.persistenceRefused(sequence: group.sequence))
+                    }
                     try log.sync()
                 }
-                inbox.post(.persisted(sequence: group.sequence))
+                inbox.post(
+                    .persisted(sequence: group.sequence, nanoseconds: MonotonicClock.nanoseconds - start))
             } catch {
                 inbox.post(.failed(error))
             }
@@ -218,7 +284,7 @@ package final class NodeShell {
     private func applyCommitted() {
         let first = applied + 1
         let last = min(core.applicable, applied + UInt64(options.maxApplyEntries))
-        guard !isApplying, first <= last, !engine.isStalled else { return }
+        guard !isApplying, first <= last, !engine.isStalled, !isSwitchingState else { return }
         isApplying = true
         let maxBytes = options.maxApplyBytes
         let cached = core.cachedEntries(
@@ -239,6 +305,7 @@ package final class NodeShell {
         isApplying = false
         let first = applied + 1
         applied = run.through
+        let time = MonotonicClock.nanoseconds
         while let pending = writes.popFirst(through: applied) {
             // Another leader's entry may stand where the proposal was meant to.
             guard core.termOfEntry(at: pending.index) == pending.term,
@@ -247,12 +314,15 @@ package final class NodeShell {
                 replies.append(.unknown(.leadershipLost), token: pending.token, to: pending.sink)
                 continue
             }
+            metrics.commitLatency.observe(time - pending.since)
             replies.append(.written(version: pending.index, result: result), token: pending.token, to: pending.sink)
         }
     }
 
     private func startBackgroundJob() {
-        guard !isInBackground, now >= backgroundRetryAt, let job = engine.takeBackgroundJob() else { return }
+        guard !isInBackground, !isSwitchingState else { return }
+        if log.hasDiscarded { return removeDiscarded() }
+        guard now >= backgroundRetryAt, let job = engine.takeBackgroundJob() else { return }
         isInBackground = true
         executor.submit(.background) { [inbox] in
             do throws(StorageError) {
@@ -268,9 +338,22 @@ package final class NodeShell {
         }
     }
 
+    private func removeDiscarded() {
+        isInBackground = true
+        executor.submit(.background) { [inbox, log] in
+            do throws(StorageError) {
+                try log.removeDiscarded()
+                inbox.post(.backgroundDone(isRetryLater: false))
+            } catch {
+                inbox.post(.failed(error))
+            }
+        }
+    }
+
     // MARK: Housekeeping
 
     private func keepHouse() {
+        compactLog()
         if let founding {
             if let member = founding.memberWithEntries {
                 logger.warning(
@@ -298,14 +381,43 @@ package final class NodeShell {
         }
     }
 
+    /// Tells the log what it may drop, and the core what it has dropped.
+    private func compactLog() {
+        core.compact(through: log.base.index)
+        let retention = LogRetention(
+            flushed: engine.flushed.index, last: core.lastIndex, tailEntries: options.logTailEntries,
+            tailStart: log.firstIndex(keepingBytes: Int(options.logTailBytes)),
+            needed: log.bytesOnDisk < options.logRetentionMaxBytes ? neededByPeers : nil)
+        guard retention.discardable > discardable else { return }
+        discardable = retention.discardable
+        executor.submit(.log) { [log, discardable] in log.allowDiscard(through: discardable) }
+    }
+
+    /// The last entry that no member which answers, or is being sent a snapshot, will ask for.
+    private var neededByPeers: LogIndex? {
+        let answering = core.progressOfPeers.filter {
+            !$0.isInstalling && $0.silence < UInt64(options.raft.electionTicks.upperBound)
+        }
+        return (answering.map(\.match) + sending.values.map(\.offer.index)).min()
+    }
+
+    var isDiskFull: Bool { freeBytes < options.minFreeBytes || core.isLogFull }
+
     private func noteFreeSpace(_ bytes: UInt64) {
-        let isFull = bytes < options.minFreeBytes
-        if isFull != isDiskFull {
+        let wasFull = isDiskFull
+        freeBytes = bytes
+        if bytes >= options.minFreeBytes { core.logHasRoom() }
+        if isDiskFull != wasFull {
             logger.warning(
-                isFull ? "the disk is almost full: writes are refused" : "the disk has space again",
+                isDiskFull ? "the disk is almost full: writes are refused" : "the disk has space again",
                 metadata: ["free_bytes": "\(bytes)"])
         }
-        isDiskFull = isFull
+    }
+
+    /// The log has no room for its next segment. It is as it was; what was to be written is tried again with space.
+    private func noteFullLog(_ sequence: UInt64) {
+        if !core.isLogFull { logger.error("the disk is full: nothing more is acknowledged until it has space") }
+        core.persistenceRefused(sequence)
     }
 
     private func fail(_ error: StorageError) {

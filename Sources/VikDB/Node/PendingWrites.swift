@@ -8,6 +8,8 @@ struct PendingWrites {
         let index: LogIndex
         let term: Term
         let deadline: UInt64
+        /// When it was proposed, on the clock of metrics.
+        let since: UInt64
         let token: UInt64
         let sink: any ReplySink
     }

@@ -24,14 +24,28 @@ package struct RecoveredNode {
         var state = RestoredState()
         state.hardState = recovered.hardState
 
-        // The engine holds whole committed entries up to `flushed`. The log must reach at least as far, or start anew
-        // after it (design rule 18); where both have an entry they must agree.
+        // The engine holds whole committed entries up to `flushed`, all of which were durable in the log once. So the log
+        // reaches as far and agrees there, unless a snapshot replaced the engine's state and a crash came before the
+        // log could follow; anything else has lost what was acknowledged.
         let flushed = engine.flushed
-        if recovered.lastIndex < flushed.index {
+        let isInstalled = engine.installedIndex == flushed.index && flushed.index > 0
+        guard recovered.hardState.term >= flushed.term else {
+            throw .corrupt(
+                path: logDirectory, offset: 0,
+                reason: "its hard state knows term \(recovered.hardState.term), the tables in \(tableDirectory) are of "
+                    + "term \(flushed.term)")
+        }
+        let isReplaced = recovered.term(at: flushed.index) != flushed.term && flushed.index >= recovered.firstIndex - 1
+        if isReplaced, isInstalled {
             try log.reset(toFollow: flushed.index, term: flushed.term)
             state.baseIndex = flushed.index
             state.baseTerm = flushed.term
             state.lastIndex = flushed.index
+        } else if isReplaced {
+            throw .corrupt(
+                path: logDirectory, offset: 0,
+                reason: "the log ends with entry \(recovered.lastIndex) or has another entry \(flushed.index) than the "
+                    + "tables in \(tableDirectory), which hold everything up to there: it has lost entries")
         } else {
             guard recovered.firstIndex <= flushed.index + 1 else {
                 throw .incompatible(
@@ -45,15 +59,10 @@ package struct RecoveredNode {
             state.termRuns = recovered.termRuns
         }
         state.hardState.commit = max(state.hardState.commit, flushed.index)
-        state.hardState.term = max(state.hardState.term, flushed.term)
 
-        if let stored = try engine.storedConfiguration() {
-            state.configurations.append(
-                IndexedConfiguration(
-                    index: stored.version,
-                    configuration: try decode(ByteBuffer(bytes: stored.bytes), path: tableDirectory)))
-        }
-        for entry in recovered.configurations where entry.index > state.configurations.last?.index ?? 0 {
+        if let stored = try storedConfiguration(of: engine, path: tableDirectory) { state.configurations.append(stored) }
+        let newestStored = state.configurations.last?.index ?? 0
+        for entry in isReplaced ? [] : recovered.configurations where entry.index > newestStored {
             state.configurations.append(
                 IndexedConfiguration(
                     index: entry.index, configuration: try decode(entry.payload, path: logDirectory)))
@@ -61,6 +70,31 @@ package struct RecoveredNode {
         return RecoveredNode(
             log: log, engine: engine, state: state, fileSystem: fileSystem,
             directories: [logDirectory, tableDirectory])
+    }
+
+    /// The configuration that the tables hold, after a snapshot was installed: there always is one.
+    static func storedConfiguration(of engine: Engine) throws(StorageError) -> IndexedConfiguration {
+        guard let stored = try storedConfiguration(of: engine, path: "the snapshot") else {
+            throw .incompatible(path: "the snapshot", reason: "it has no configuration of the cluster")
+        }
+        return stored
+    }
+
+    private static func storedConfiguration(
+        of engine: Engine, path: String
+    ) throws(StorageError) -> IndexedConfiguration? {
+        guard let stored = try engine.storedConfiguration() else { return nil }
+        return IndexedConfiguration(
+            index: stored.version, configuration: try decode(ByteBuffer(bytes: stored.bytes), path: path))
+    }
+}
+
+extension RecoveredLog {
+    /// The term of the entry at `index`; nil if the log does not have it.
+    fileprivate func term(at index: LogIndex) -> Term? {
+        if index == firstIndex - 1 { return baseTerm }
+        guard index >= firstIndex, index <= lastIndex else { return nil }
+        return termRuns.last { $0.firstIndex <= index }?.term
     }
 }
 

@@ -6,6 +6,7 @@ package final class StatusBoard: Sendable {
     private struct State {
         var status: NodeStatus
         var counters = NodeCounters()
+        var metrics = NodeMetrics()
     }
 
     private let state: Mutex<State>
@@ -16,9 +17,14 @@ package final class StatusBoard: Sendable {
 
     package var status: NodeStatus { state.withLock { $0.status } }
     package var counters: NodeCounters { state.withLock { $0.counters } }
+    package var metrics: NodeMetrics { state.withLock { $0.metrics } }
 
     func update(_ change: (inout NodeStatus) -> Void) {
         state.withLock { change(&$0.status) }
+    }
+
+    func publish(_ metrics: NodeMetrics) {
+        state.withLock { $0.metrics = metrics }
     }
 
     func count(_ change: (inout NodeCounters) -> Void) {
@@ -33,6 +39,13 @@ package struct NodeCounters: Sendable, Equatable {
     package var syncedEntries = 0
     /// Bytes sent on replication connections, as of the last round of the node's loop.
     package var wireBytes: UInt64 = 0
+    /// Snapshots sent and installed there, bytes of their records and as sent; snapshots installed here.
+    package var snapshotsSent = 0
+    package var snapshotRawBytes: UInt64 = 0
+    package var snapshotWireBytes: UInt64 = 0
+    package var snapshotsInstalled = 0
+
+    package init() {}
 }
 
 extension NodeShell {
@@ -64,9 +77,16 @@ extension NodeShell {
     func publishSizes() {
         let statistics = engine.statistics
         let logBytes = log.bytesOnDisk
+        let members = memberStatuses
+        let firstLogIndex = core.baseIndex + 1
+        let incoming = receiving?.percent
+        let isDiskFull = isDiskFull
+        let failure = failure.map { "\($0)" }
         let trouble: String? =
             if let failure {
-                "\(failure)"
+                failure
+            } else if core.isRemoved {
+                "this node was removed from the cluster"
             } else if let founding {
                 founding.memberWithEntries != nil
                     ? "the store is empty but the cluster has data: waiting to be recorded by the leader"
@@ -78,7 +98,21 @@ extension NodeShell {
             status.memtableBytes = statistics.memtableBytes
             status.tableCount = statistics.tableCount
             status.logBytes = logBytes
+            status.members = members
+            status.firstLogIndex = firstLogIndex
+            status.incomingSnapshotPercent = incoming
+            status.isDiskFull = isDiskFull
             status.trouble = trouble
+            status.failure = failure
         }
+        metrics.waitingWrites = writes.count + proposals.count
+        metrics.waitingReads = reads.count
+        metrics.unappliedEntries = core.commit - min(core.commit, applied)
+        metrics.tables = statistics.levels.map(\.tables)
+        metrics.tableBytes = statistics.levels.map(\.bytes)
+        metrics.sealedMemtables = statistics.sealedMemtables
+        metrics.blockCacheBytes = statistics.blockCacheBytes
+        metrics.freeBytes = freeBytes
+        board.publish(metrics)
     }
 }

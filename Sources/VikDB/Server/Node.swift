@@ -60,7 +60,14 @@ package final class Node: KeyValueService {
         }
     }
 
+    package func administer(_ request: AdminRequest, token: UInt64, replyTo sink: any ReplySink) {
+        if !inbox.offer(.administer(request, token: token, sink: sink)) {
+            sink.deliver([Reply(token: token, outcome: .notAdministered(.notReady("the node is stopping")))])
+        }
+    }
+
     package var status: NodeStatus { board.status }
+    package var metrics: NodeMetrics { board.metrics }
     package var counters: NodeCounters { board.counters }
     /// Bytes sent on replication connections since the start.
     package var wireBytes: UInt64 { counters.wireBytes }

@@ -10,6 +10,8 @@ package enum Lane: Int, Sendable, CaseIterable {
     case background
     /// Client reads, and old log entries for slow followers. In any order.
     case read
+    /// Reading and compressing snapshots, or taking one in. Strictly in order.
+    case snapshot
 }
 
 /// The port to those threads.

@@ -15,6 +15,7 @@ final class ScriptedService: KeyValueService {
         var held: [(Reply, any ReplySink)] = []
         var writes = 0
         var consistencies: [ReadConsistency] = []
+        var wishes: [AdminRequest] = []
     }
 
     private let state: Mutex<State>
@@ -110,6 +111,19 @@ final class ScriptedService: KeyValueService {
             }
         }
     }
+
+    func administer(_ request: AdminRequest, token: UInt64, replyTo sink: any ReplySink) {
+        reply(token, sink) { state in
+            state.wishes.append(request)
+            state.index += 1
+            return .administered(index: state.index)
+        }
+    }
+
+    var counters: NodeCounters { NodeCounters() }
+    var metrics: NodeMetrics { NodeMetrics() }
+    /// What operators asked.
+    var wishes: [AdminRequest] { state.withLock { $0.wishes } }
 
     private func reply(_ token: UInt64, _ sink: any ReplySink, _ work: (inout State) -> Reply.Outcome) {
         let now = state.withLock { state -> Reply? in

@@ -28,7 +28,7 @@ struct LogModel {
         log.prefix(Int(append[0].index - 1)) + append
     }
 
-    /// Makes new entries; sometimes they start before the end of the log.
+    /// Makes new entries; sometimes they start before the end of the log, sometimes the term grows among them.
     mutating func makeEntries(
         count: Int, maxPayload: Int, using generator: inout some RandomNumberGenerator
     ) -> [Entry] {
@@ -39,6 +39,7 @@ struct LogModel {
         }
         return (0..<UInt64(count)).map { offset in
             counter += 1
+            if Int.random(in: 0..<10, using: &generator) == 0 { term += 1 }
             let size = Int.random(in: 0...maxPayload, using: &generator)
             var payload = ByteBuffer(integer: counter)
             payload.writeRepeatingByte(UInt8(truncatingIfNeeded: counter), count: size)

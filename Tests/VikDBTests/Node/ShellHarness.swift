@@ -120,6 +120,9 @@ private final class HeldInbox: NodeInbox {
 
 private final class NoPeers: PeerSender {
     func send(_ message: Message, to member: MemberID) {}
+    func setPeers(_ members: [Member]) {}
+    func openSnapshotConnection(to member: MemberID) {}
+    func closeSnapshotConnection(to member: MemberID) {}
     func flush() {}
 }
 

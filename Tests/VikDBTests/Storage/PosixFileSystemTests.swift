@@ -88,4 +88,26 @@ import VikWire
             #expect(recovered.hardState == HardState(term: 3, vote: MemberID(rawValue: 4), commit: 5))
         }
     }
+
+    @Test func aLogGivesSpaceBackInARealDirectory() throws {
+        try withTemporaryDirectory { root in
+            let options = LogOptions(segmentBytes: 64 << 10)
+            let (store, _) = try LogStore.open(directory: root + "/wal", fileSystem: fileSystem, options: options)
+            for first in stride(from: UInt64(1), to: 20_000, by: 100) {
+                try store.append((first..<first + 100).map { logEntry($0, bytes: 100) })
+                store.allowDiscard(through: first)
+                if store.hasDiscarded { try store.removeDiscarded() }
+            }
+            try store.sync()
+            // Five groups fill a segment.
+            #expect(store.bytesOnDisk == 128 << 10 && store.base == LogBase(index: 19_000, term: 1))
+            let segments = try fileSystem.list(root + "/wal").filter { $0.hasSuffix(".log") }
+            #expect(segments.count == 2)
+            let (reopened, recovered) = try LogStore.open(
+                directory: root + "/wal", fileSystem: fileSystem, options: options)
+            #expect(reopened.base == store.base)
+            let expected = (recovered.firstIndex...20_000).map { logEntry($0, bytes: 100) }
+            #expect(try everything(in: reopened, recovered) == expected)
+        }
+    }
 }

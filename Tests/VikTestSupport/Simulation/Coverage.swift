@@ -39,6 +39,13 @@ package struct Coverage: Sendable {
         case readsRefused = "reads refused"
         case staleReads = "stale reads"
         case durabilityChecks = "committed entries looked up on disks"
+        case logCompacted = "logs compacted"
+        case snapshotsOffered = "snapshots offered"
+        case snapshotsInstalled = "snapshots installed"
+        case snapshotLinksCut = "snapshot connections cut"
+        case snapshotsResumed = "chunks sent again after a cut"
+        case conflictReplaced = "conflicting logs replaced by a snapshot"
+        case crashInInstall = "crash between a snapshot's state and its log"
         case quorumOfOne = "runs of a single node"
     }
 

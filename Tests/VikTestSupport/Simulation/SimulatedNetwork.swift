@@ -13,7 +13,7 @@ struct SimulatedNetwork {
     init(nodeCount: Int) {
         self.nodeCount = nodeCount
         isCut = Array(repeating: Array(repeating: false, count: nodeCount), count: nodeCount)
-        lastArrival = Array(repeating: 0, count: nodeCount * nodeCount * 2)
+        lastArrival = Array(repeating: 0, count: nodeCount * nodeCount * VikWire.Channel.allCases.count)
     }
 
     func carries(from sender: Int, to receiver: Int) -> Bool {
@@ -51,7 +51,7 @@ struct SimulatedNetwork {
         if Int.random(in: 0..<1_000, using: &random) < profile.lossChance { return [] }
         var copies = 1
         if Int.random(in: 0..<1_000, using: &random) < profile.duplicationChance { copies = 2 }
-        let link = (sender * nodeCount + receiver) * 2 + Int(channel.rawValue)
+        let link = (sender * nodeCount + receiver) * VikWire.Channel.allCases.count + Int(channel.rawValue)
         return (0..<copies).map { copy in
             var arrival = now + UInt64.random(in: profile.delay, using: &random)
             if copy > 0 || Int.random(in: 0..<1_000, using: &random) < profile.longDelayChance {
@@ -67,11 +67,6 @@ struct SimulatedNetwork {
 }
 
 extension Message {
-    /// The connection that a message of this type travels on.
-    var channel: VikWire.Channel {
-        if case .append = self { .bulk } else { .control }
-    }
-
     /// The message after its way through the real codec.
     func codecRoundTrip() throws(WireError) -> Message {
         var buffer = ByteBuffer()

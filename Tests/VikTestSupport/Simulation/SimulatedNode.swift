@@ -86,6 +86,8 @@ final class SimulatedProcess {
     var lastPostOfLane: [UInt64] = Array(repeating: 0, count: Lane.allCases.count)
     /// The process of each peer that a connection reaches, as far as this one knows.
     var connected: [Int: Int] = [:]
+    /// The same of connections for snapshots. A number of its own for each, because chunks arrive in order or not at all.
+    var snapshotLinks: [Int: (target: Int, number: Int, lastArrival: UInt64)] = [:]
     var shadow: LogShadow
     var seenTerm: Term = 0
     var seenCommit: LogIndex = 0
@@ -118,6 +120,8 @@ final class SimulatedProcess {
         sender.takeAll()
     }
 
+    var snapshotReceivers: Set<MemberID> { sender.snapshotReceivers }
+
     func hello(to peer: SimulatedNode) -> Hello {
         let local = shell.localHello(to: peer.member)
         return Hello(
@@ -130,8 +134,8 @@ final class SimulatedProcess {
 
 /// The terms in a node's log as last seen, to find out what a step changed. A plain value.
 struct LogShadow {
-    let base: LogIndex
-    let baseTerm: Term
+    private(set) var base: LogIndex
+    private(set) var baseTerm: Term
     private var terms: [Term] = []
 
     init(_ state: RestoredState) {
@@ -153,6 +157,16 @@ struct LogShadow {
 
     mutating func truncate(after index: LogIndex) {
         terms.removeLast(Int(last - index))
+    }
+
+    /// What is at or before `index` is not in the log any more; nor anything, if the log does not go on from there.
+    mutating func begin(after index: LogIndex, _ term: Term) {
+        if self.term(at: index) == term {
+            terms.removeFirst(Int(index - base))
+        } else {
+            terms = []
+        }
+        (base, baseTerm) = (index, term)
     }
 
     mutating func append(_ term: Term) {

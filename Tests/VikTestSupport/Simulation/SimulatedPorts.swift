@@ -44,6 +44,8 @@ final class SimulatedInbox: NodeInbox {
 /// Keeps a node's messages until the simulation gives them to the network.
 final class SimulatedSender: PeerSender {
     private(set) var outgoing: [(message: Message, member: MemberID)] = []
+    /// Whom the node has a connection for a snapshot to, as it wants.
+    private(set) var snapshotReceivers: Set<MemberID> = []
 
     func send(_ message: Message, to member: MemberID) {
         outgoing.append((message, member))
@@ -51,9 +53,13 @@ final class SimulatedSender: PeerSender {
 
     func setPeers(_ members: [Member]) {}
 
-    func openSnapshotConnection(to member: MemberID) {}
+    func openSnapshotConnection(to member: MemberID) {
+        snapshotReceivers.insert(member)
+    }
 
-    func closeSnapshotConnection(to member: MemberID) {}
+    func closeSnapshotConnection(to member: MemberID) {
+        snapshotReceivers.remove(member)
+    }
 
     func flush() {}
 

@@ -131,7 +131,7 @@ extension Simulation {
         trace.note(12, reply.token, text: "request \(reply.token): \(brief(reply.outcome))")
         switch reply.outcome {
         case .notApplied: clients.refused.insert(reply.token)
-        case .unknown, .notAnswered: break
+        case .unknown, .notAnswered, .administered, .notAdministered: break
         case .written(let version, _):
             guard let request = clients.pending[reply.token], case .write(let command, _) = request.kind else { return }
             guard let entry = oracle.committedEntry(at: version), entry.kind == .command, entry.payload == command

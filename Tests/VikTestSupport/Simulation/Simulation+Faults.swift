@@ -58,6 +58,8 @@ extension Simulation {
                 }
             }
             scheduleHeal()
+        case .cutSnapshots:
+            for node in nodes { if let process = node.process { cutSnapshotLinks(of: process) } }
         case .wipe:
             guard node.process != nil, nodes.count(where: { $0 !== node && remembers($0) }) >= majority else { return }
             wipe(node, restartAfter: draw(10_000...1_000_000))
@@ -70,7 +72,7 @@ extension Simulation {
     private func remembers(_ node: SimulatedNode) -> Bool {
         let log = try? LogStore.open(
             directory: SimulatedNode.logDirectory, fileSystem: node.disk.durableCopy(), options: profile.logOptions)
-        return node.isTrusted && log?.1.hardState.commit ?? 0 >= oracle.configurationIndex
+        return node.isTrusted && (log?.1.hardState.commit ?? 0) >= oracle.configurationIndex
     }
 
     private func partition(_ groups: [[Int]]) {

@@ -12,6 +12,7 @@ extension Simulation {
         let sender = process.node
         let receiver = node(member)
         noteClaims(of: message, by: process, to: member)
+        if message.channel == .snapshot { return sendChunk(message, from: process, to: receiver) }
         // A message travels on a connection, and that reaches one process.
         guard let target = process.connected[receiver.position] else { return }
         let arrivals = network.arrivals(
@@ -23,6 +24,24 @@ extension Simulation {
             schedule(after: arrival - now) { [unowned self] in
                 deliver(message, from: sender, store: store, to: receiver, target)
             }
+        }
+    }
+
+    /// Chunks arrive in order, all those before the connection breaks.
+    private func sendChunk(_ message: Message, from process: SimulatedProcess, to receiver: SimulatedNode) {
+        let position = receiver.position
+        guard let link = process.snapshotLinks[position] else { return }
+        if case .snapshotOffer = message { coverage[.snapshotsOffered] += 1 }
+        if case .snapshotChunk(let chunk) = message {
+            let key = ChunkKey(transfer: chunk.transfer, sequence: chunk.sequence)
+            if !chunksSent.insert(key).inserted { coverage[.snapshotsResumed] += 1 }
+        }
+        let arrival = max(now + draw(hostility.delay), link.lastArrival + 1)
+        process.snapshotLinks[position]!.lastArrival = arrival
+        let store = process.node.store
+        schedule(after: arrival - now) { [unowned self] in
+            guard process.snapshotLinks[position]?.number == link.number else { return }
+            deliver(message, from: process.node, store: store, to: receiver, link.target)
         }
     }
 
@@ -48,6 +67,9 @@ extension Simulation {
     }
 
     private func brief(_ message: Message) -> String {
+        if case .snapshotChunk(let chunk) = message {
+            return "chunk \(chunk.sequence) of \(chunk.transfer % 1000), \(chunk.rawBytes) bytes"
+        }
         if case .append(let request) = message {
             return "append term \(request.term) after \(request.previousIndex) of \(request.previousTerm), "
                 + "\(request.entries.count) entries, commit \(request.commit)"
@@ -61,6 +83,7 @@ extension Simulation {
     func scheduleConnecting(_ process: SimulatedProcess, after delay: UInt64) {
         at(process, after: delay) { [unowned self] in
             for peer in nodes where peer !== process.node { connect(process, to: peer) }
+            followSnapshotWishes(of: process)
             scheduleConnecting(process, after: draw(20_000...60_000))
         }
     }
@@ -90,11 +113,42 @@ extension Simulation {
         at(process, after: delay) { [unowned self] in
             guard let number, process.connected[peer.position] == number else { return }
             process.connected[peer.position] = nil
+            cutSnapshotLink(of: process, to: peer)
             trace.note(
                 11, UInt64(process.node.position), UInt64(peer.position),
                 text: "\(process.node.label) loses \(peer.label)")
             arrive(.peerDisconnected(peer.member), at: process)
         }
+    }
+
+    /// Makes and breaks connections for snapshots as the node wants them.
+    func followSnapshotWishes(of process: SimulatedProcess) {
+        for peer in nodes where peer !== process.node {
+            let isWanted = process.snapshotReceivers.contains(peer.member)
+            if !isWanted { process.snapshotLinks[peer.position] = nil }
+            if isWanted, process.snapshotLinks[peer.position] == nil, let target = peer.process, !peer.isPaused,
+                process.connected[peer.position] == target.number,
+                network.connects(process.node.position, peer.position)
+            {
+                nextLinkNumber += 1
+                process.snapshotLinks[peer.position] = (target.number, nextLinkNumber, now)
+                arrive(.snapshotConnected(peer.member), at: process)
+            }
+        }
+    }
+
+    /// Breaks the connections for snapshots of a process; it dials again.
+    func cutSnapshotLinks(of process: SimulatedProcess) {
+        for position in process.snapshotLinks.keys.sorted() { cutSnapshotLink(of: process, to: nodes[position]) }
+    }
+
+    func cutSnapshotLink(of process: SimulatedProcess, to peer: SimulatedNode) {
+        guard process.snapshotLinks.removeValue(forKey: peer.position) != nil else { return }
+        coverage[.snapshotLinksCut] += 1
+        trace.note(
+            15, UInt64(process.node.position), UInt64(peer.position),
+            text: "\(process.node.label)'s snapshot connection to \(peer.label) breaks")
+        arrive(.snapshotDisconnected(peer.member), at: process)
     }
 
     /// Connections over cut links are noticed sooner or later, or not at all before the link is whole again.

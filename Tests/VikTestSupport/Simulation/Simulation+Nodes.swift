@@ -127,6 +127,7 @@ extension Simulation {
                 + "\(process.shell.applied) \(core.role)")
         for (message, member) in process.takeMessages() { send(message, from: process, to: member) }
         observe(process)
+        followSnapshotWishes(of: process)
         for job in process.executor.submitted.takeAll() { scheduleJob(job, of: process) }
         takeReplies()
         if let failure = process.shell.failure {
@@ -153,6 +154,7 @@ extension Simulation {
             case .apply: draw(20...1_000)
             case .background: draw(500...10_000) * process.node.slowness
             case .read: draw(10...1_000)
+            case .snapshot: draw(10...5_000)
             }
         let longer = isFaulty && chance(1) ? draw(10_000...200_000) : 0
         var end = now + duration + longer
@@ -201,6 +203,7 @@ extension Simulation {
     package func crash(_ node: SimulatedNode, keep: MemoryFileSystem.Keep? = nil, restartAfter delay: UInt64?) {
         guard let process = node.process else { return }
         coverage[.crashes] += 1
+        if process.shell.core.isInstalling { coverage[.crashInInstall] += 1 }
         let busy = process.jobs.indices.filter { !process.jobs[$0].isEmpty }
         if let lane = busy.randomElement(using: &random), chance(60) {
             coverage[.crashInsideJob] += 1
@@ -223,6 +226,13 @@ extension Simulation {
         abandonRequests(at: process)
         for other in nodes {
             guard let peer = other.process, peer.connected[node.position] == process.number else { continue }
+            if peer.snapshotLinks[node.position]?.target == process.number {
+                at(peer, after: draw(0...5_000)) { [unowned self] in
+                    if peer.snapshotLinks[node.position]?.target == process.number {
+                        cutSnapshotLink(of: peer, to: node)
+                    }
+                }
+            }
             disconnect(peer, from: node, after: draw(0...5_000))
         }
         node.disk.crash(keep: keep, using: &random)

@@ -86,7 +86,8 @@ extension Simulation {
         guard let process = node.process else { return "\(node.label) down" }
         let core = process.shell.core
         return "\(node.label) \(core.role) term \(core.term) leader \(core.leader.map { "\($0)" } ?? "none") last "
-            + "\(core.lastIndex) commit \(core.commit) applied \(process.shell.applied) may vote \(core.mayVote)"
+            + "\(core.lastIndex) commit \(core.commit) applied \(process.shell.applied) may vote \(core.mayVote), stalled \(process.engine.isStalled), in background \(process.shell.isInBackground), "
+            + "log full \(core.isLogFull), tables \(process.engine.statistics.levels.map(\.tables))"
     }
 
     private func checkStates() {

@@ -29,7 +29,14 @@ extension Simulation {
                     acknowledged[node.store]?[reply.term] ?? 0, index)
             case .rejected: coverage[.appendRejected] += 1
             }
-        case .append, .heartbeat, .heartbeatReply, .snapshotReply: node.claims.claim(term: message.term)
+        case .snapshotReply(let reply):
+            node.claims.claim(term: reply.term)
+            if case .installed(let index) = reply.outcome {
+                node.claims.durable = max(node.claims.durable, index)
+                acknowledged[node.store, default: [:]][reply.term, default: 0] = max(
+                    acknowledged[node.store]?[reply.term] ?? 0, index)
+            }
+        case .append, .heartbeat, .heartbeatReply: node.claims.claim(term: message.term)
         case .voteRequest, .readIndexRequest, .readIndexReply, .snapshotOffer, .snapshotChunk, .snapshotEnd,
             .timeoutNow:
             break
@@ -66,7 +73,8 @@ extension Simulation {
         guard core.term >= process.seenTerm, core.commit >= process.seenCommit, applied >= process.seenApplied else {
             throw Violation("\(label): term, commit or applied index went back")
         }
-        guard applied <= core.commit, core.commit <= core.lastIndex, process.shell.applied <= applied else {
+        // A snapshot takes the place of the engine's state before that of the log.
+        guard applied <= core.commit || core.isInstalling, core.commit <= core.lastIndex, process.shell.applied <= applied else {
             throw Violation(
                 "\(label): applied \(process.shell.applied) <= \(applied) <= commit \(core.commit) <= last "
                     + "\(core.lastIndex) does not hold")
@@ -76,6 +84,7 @@ extension Simulation {
     }
 
     private func observeLog(_ process: SimulatedProcess, _ core: borrowing RaftCore) throws(Violation) {
+        if core.baseIndex != process.shadow.base { try observeBase(process, core) }
         let last = core.lastIndex
         if last == process.shadow.last, core.termOfEntry(at: last) == process.shadow.term(at: last) { return }
         var agreed = min(last, process.shadow.last)
@@ -101,10 +110,37 @@ extension Simulation {
         }
     }
 
+    /// The log begins later: it was compacted, or a snapshot took its place.
+    private func observeBase(_ process: SimulatedProcess, _ core: borrowing RaftCore) throws(Violation) {
+        let (base, node) = (core.baseIndex, process.node)
+        guard base > process.shadow.base, let term = core.termOfEntry(at: base), base <= core.commit else {
+            throw Violation("\(node.label)'s log begins after \(base), which is not committed")
+        }
+        if let entry = oracle.committedEntry(at: base), entry.term != term {
+            throw Violation("\(node.label)'s log begins after \(base) of term \(term), committed is term \(entry.term)")
+        }
+        if process.shadow.term(at: base) == term {
+            coverage[.logCompacted] += 1
+            guard base <= process.engine.flushed.index else {
+                throw Violation("\(node.label) compacts entries up to \(base), its tables end before")
+            }
+        } else {
+            coverage[.snapshotsInstalled] += 1
+            if process.shadow.last > process.seenCommit { coverage[.conflictReplaced] += 1 }
+            // What the log held after its commit index is gone, and was not committed: observeCommit sees to that.
+            node.claims.durable = base
+        }
+        process.shadow.begin(after: base, term)
+    }
+
     private func observeCommit(_ process: SimulatedProcess, _ core: borrowing RaftCore) throws(Violation) {
         guard core.commit > process.seenCommit else { return }
         var isNew = false
-        for index in process.seenCommit + 1...core.commit {
+        // What a snapshot brought was committed before it was sent.
+        guard core.baseIndex <= oracle.committedIndex else {
+            throw Violation("\(process.node.label) has a snapshot through \(core.baseIndex), which nobody committed")
+        }
+        for index in max(process.seenCommit, core.baseIndex) + 1..<core.commit + 1 {
             isNew = try oracle.commits(index, term: core.termOfEntry(at: index), by: core.id) || isNew
         }
         process.seenCommit = core.commit
@@ -138,7 +174,12 @@ extension Simulation {
                     options: profile.logOptions)
             else { return false }
             let run = recovered.termRuns.last { $0.firstIndex <= entry.index }
-            return recovered.lastIndex >= entry.index && run?.term == entry.term
+            if recovered.lastIndex >= entry.index, run?.term == entry.term { return true }
+            // Compacted, or part of a snapshot.
+            let engine = try? Engine.open(
+                directory: SimulatedNode.tableDirectory, fileSystem: node.disk.durableCopy(),
+                options: profile.engineOptions)
+            return engine.map { $0.flushed.index >= entry.index } ?? false
         }
         guard holders >= majority else {
             throw Violation("entry \(entry.index) is committed, but only \(holders) disks would still hold it")
@@ -168,8 +209,10 @@ extension Simulation {
                         "\(node.label) claimed that its log is durable up to \(claims.durable), its disk ends at "
                             + "\(log.last)")
                 }
+                // A snapshot has replaced a log that lacked the entry it ends with; a crash came before the node knew.
+                let isReplaced = recovered.engine.installedIndex == log.base && before.term(at: log.base) != log.baseTerm
                 for index in max(log.base, before.base)..<max(log.base, before.base, claims.durable + 1)
-                where log.term(at: index) != before.term(at: index) {
+                where !isReplaced && log.term(at: index) != before.term(at: index) {
                     throw Violation("\(node.label) found another entry at \(index) than the one that was durable")
                 }
             }

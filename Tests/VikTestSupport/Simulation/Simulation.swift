@@ -27,6 +27,14 @@ package final class Simulation {
     var hostility: SimulationProfile
     var isFaulty = false
     private var nextProcessNumber = 1
+    var nextLinkNumber = 0
+    /// The chunks of snapshots that were ever sent, to notice what is sent again.
+    var chunksSent: Set<ChunkKey> = []
+
+    struct ChunkKey: Hashable {
+        let transfer: UInt64
+        let sequence: UInt64
+    }
 
     package init(_ profile: SimulationProfile, isPrinted: Bool = false) {
         self.profile = profile

@@ -47,6 +47,7 @@ package struct SimulationProfile: Sendable {
         case oneWay
         case bridge
         case wipe
+        case cutSnapshots
     }
 
     /// A calm world of `nodeCount` nodes with small files and caches, for scenarios that bring their own faults.
@@ -71,6 +72,12 @@ package struct SimulationProfile: Sendable {
         nodeOptions.requestWaitTicks = 80
         nodeOptions.housekeepingTicks = 15
         nodeOptions.maxApplyEntries = 16
+        nodeOptions.minFreeBytes = 0
+        nodeOptions.logTailEntries = 1_000
+        nodeOptions.snapshotChunkBytes = 2_048
+        nodeOptions.snapshotWindow = 4
+        nodeOptions.snapshotOfferTicks = 20
+        nodeOptions.snapshotPatienceTicks = 300
     }
 
     /// The world of a seed.
@@ -109,6 +116,13 @@ package struct SimulationProfile: Sendable {
         nodeOptions.maxReadsPerJob = [1, 4, 64].randomElement(using: &random)!
         nodeOptions.maxUnappliedEntries = [8, 1_000].randomElement(using: &random)!
         nodeOptions.requestWaitTicks = [30, 80, 200].randomElement(using: &random)!
+        nodeOptions.logTailEntries = [0, 5, 50, 1_000].randomElement(using: &random)!
+        nodeOptions.logTailBytes = [0, 8 << 10, 1 << 20].randomElement(using: &random)!
+        nodeOptions.logRetentionMaxBytes = [0, 64 << 10, 1 << 30].randomElement(using: &random)!
+        nodeOptions.snapshotWindow = [1, 2, 8].randomElement(using: &random)!
+        nodeOptions.snapshotChunkBytes = [256, 2_048, 256 << 10].randomElement(using: &random)!
+        nodeOptions.snapshotBytesPerSecond = [nil, 200 << 10].randomElement(using: &random)!
+        engineOptions.maxUnflushedLogBytes = [4 << 10, 64 << 10].randomElement(using: &random)!
         syncTime = [10...100, 100...2_000, 1_000...20_000].randomElement(using: &random)!
     }
 }

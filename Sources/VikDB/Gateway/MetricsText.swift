@@ -1,0 +1,101 @@
+import VikWire
+
+/// The answer to `/metrics`: the text format of Prometheus (version 0.0.4), with names as OpenMetrics has them: a unit as
+/// suffix, counters end in `_total`.
+struct MetricsText {
+    private(set) var text = ""
+
+    init(_ status: NodeStatus, _ counters: NodeCounters, _ metrics: NodeMetrics) {
+        raft(status, metrics)
+        histogram("vikdb_commit_latency_seconds", "From a write's proposal to its being applied.", metrics.commitLatency)
+        histogram("vikdb_log_sync_seconds", "Write and fdatasync of one group of the log.", metrics.syncLatency)
+        histogram("vikdb_log_group_entries", "Entries that shared one fdatasync.", metrics.batchEntries, isTime: false)
+        counter("vikdb_log_synced_entries_total", "Entries written to the log.", UInt64(counters.syncedEntries))
+        gauge("vikdb_log_size_bytes", "Size of the log's segments.", status.logBytes)
+        gauge("vikdb_waiting_writes", "Writes that wait for their entry to be applied.", UInt64(metrics.waitingWrites))
+        gauge("vikdb_waiting_reads", "Reads that wait for their index.", UInt64(metrics.waitingReads))
+        counter("vikdb_peer_sent_bytes_total", "Bytes sent to other nodes.", counters.wireBytes)
+        snapshots(status, counters)
+        engine(status, metrics)
+        gauge("vikdb_disk_free_bytes", "Free space of the log's or the tables' disk.", metrics.freeBytes)
+        gauge("vikdb_disk_full", "Whether writes are refused because the disk is full.", status.isDiskFull ? 1 : 0)
+    }
+
+    private mutating func raft(_ status: NodeStatus, _ metrics: NodeMetrics) {
+        gauge("vikdb_is_leader", "Whether this node leads.", status.role == .leader ? 1 : 0)
+        gauge("vikdb_has_leader", "Whether this node knows a leader.", status.leaderID == nil ? 0 : 1)
+        gauge("vikdb_term", "Raft's term.", status.term)
+        gauge("vikdb_commit_index", "Last entry known to be committed.", status.commitIndex)
+        gauge("vikdb_applied_index", "Last entry applied.", status.appliedIndex)
+        gauge("vikdb_last_index", "Last entry of the log.", status.lastIndex)
+        gauge("vikdb_first_index", "First entry that the log still has.", status.firstLogIndex)
+        counter("vikdb_campaigns_total", "Elections that this node stood for.", metrics.campaigns)
+        counter("vikdb_elections_won_total", "Elections that this node won.", metrics.electionsWon)
+        gauge("vikdb_members", "Members of the cluster.", UInt64(status.members.count))
+        let followers = status.members.filter { $0.match != nil }
+        guard !followers.isEmpty else { return }
+        header("vikdb_follower_lag_entries", "Entries that a follower lacks.", "gauge")
+        for member in followers { labelled("vikdb_follower_lag_entries", member, member.lag ?? 0) }
+        header("vikdb_follower_last_contact_seconds", "Time since something came from a follower.", "gauge")
+        for member in followers {
+            text += "vikdb_follower_last_contact_seconds{node_id=\"\(escaped(member.label))\"} "
+                + "\(Double(member.lastContactMilliseconds ?? 0) / 1_000)\n"
+        }
+    }
+
+    private mutating func snapshots(_ status: NodeStatus, _ counters: NodeCounters) {
+        counter("vikdb_snapshots_sent_total", "Snapshots sent and installed there.", UInt64(counters.snapshotsSent))
+        counter("vikdb_snapshots_installed_total", "Snapshots installed here.", UInt64(counters.snapshotsInstalled))
+        counter("vikdb_snapshot_raw_bytes_total", "Records of snapshots sent.", counters.snapshotRawBytes)
+        counter("vikdb_snapshot_sent_bytes_total", "The same after compression.", counters.snapshotWireBytes)
+    }
+
+    private mutating func engine(_ status: NodeStatus, _ metrics: NodeMetrics) {
+        gauge("vikdb_unapplied_entries", "Committed entries that wait for the engine.", metrics.unappliedEntries)
+        gauge("vikdb_memtable_size_bytes", "Memory of the memtables.", UInt64(status.memtableBytes))
+        gauge("vikdb_sealed_memtables", "Memtables that wait for their flush.", UInt64(metrics.sealedMemtables))
+        gauge("vikdb_block_cache_size_bytes", "Memory of cached blocks.", UInt64(metrics.blockCacheBytes))
+        header("vikdb_tables", "Tables of a level.", "gauge")
+        for (level, count) in metrics.tables.enumerated() { text += "vikdb_tables{level=\"\(level)\"} \(count)\n" }
+        header("vikdb_tables_size_bytes", "Size of a level's tables.", "gauge")
+        for (level, bytes) in metrics.tableBytes.enumerated() {
+            text += "vikdb_tables_size_bytes{level=\"\(level)\"} \(bytes)\n"
+        }
+    }
+
+    // MARK: Lines
+
+    private mutating func header(_ name: String, _ help: String, _ type: String) {
+        text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+    }
+
+    private mutating func gauge(_ name: String, _ help: String, _ value: UInt64) {
+        header(name, help, "gauge")
+        text += "\(name) \(value)\n"
+    }
+
+    private mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
+        header(name, help, "counter")
+        text += "\(name) \(value)\n"
+    }
+
+    private mutating func labelled(_ name: String, _ member: MemberStatus, _ value: UInt64) {
+        text += "\(name){node_id=\"\(escaped(member.label))\"} \(value)\n"
+    }
+
+    private mutating func histogram(_ name: String, _ help: String, _ histogram: Histogram, isTime: Bool = true) {
+        header(name, help, "histogram")
+        let scale = isTime ? 1e9 : 1
+        var total: UInt64 = 0
+        for (bound, count) in zip(histogram.bounds, histogram.counts) {
+            total += count
+            text += "\(name)_bucket{le=\"\(Double(bound) / scale)\"} \(total)\n"
+        }
+        text += "\(name)_bucket{le=\"+Inf\"} \(histogram.count)\n"
+        text += "\(name)_sum \(Double(histogram.sum) / scale)\n\(name)_count \(histogram.count)\n"
+    }
+
+    private func escaped(_ label: String) -> String {
+        label.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
+    }
+}

@@ -1,0 +1,29 @@
+/// The answers to `/livez` and `/readyz`: one line a check, and whether all of them passed. A plain value.
+struct ProbeText {
+    private(set) var text = ""
+    private(set) var isPassed = true
+
+    /// Whether the process should go on: it has not failed.
+    static func live(_ status: NodeStatus) -> ProbeText {
+        var probe = ProbeText()
+        probe.check("running", status.failure == nil, status.failure ?? "")
+        return probe
+    }
+
+    /// Whether clients should be sent here: it serves reads and sends writes to a leader.
+    static func ready(_ status: NodeStatus) -> ProbeText {
+        var probe = ProbeText.live(status)
+        probe.check("member", status.trouble == nil, status.trouble ?? "")
+        probe.check("leader", status.leaderID != nil || !status.isReplicated, "no leader is known")
+        probe.check("disk", !status.isDiskFull, "the disk is full, writes are refused")
+        probe.check(
+            "applied", status.incomingSnapshotPercent == nil,
+            "a snapshot is coming in: \(status.incomingSnapshotPercent ?? 0) %")
+        return probe
+    }
+
+    private mutating func check(_ name: String, _ isPassed: Bool, _ reason: String) {
+        text += isPassed ? "ok \(name)\n" : "failed \(name): \(reason)\n"
+        if !isPassed { self.isPassed = false }
+    }
+}

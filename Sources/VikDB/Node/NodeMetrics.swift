@@ -1,0 +1,51 @@
+import VikWire
+
+/// How often something took how long, in buckets that each are twice as wide as the one before. A plain value.
+package struct Histogram: Sendable, Equatable {
+    /// The upper bounds of all buckets but the last, which has none.
+    package let bounds: [UInt64]
+    /// One for each bound, and the last.
+    package private(set) var counts: [UInt64]
+    package private(set) var sum: UInt64 = 0
+
+    init(from first: UInt64, buckets: Int) {
+        bounds = (0..<buckets).map { first << UInt64($0) }
+        counts = Array(repeating: 0, count: buckets + 1)
+    }
+
+    mutating func observe(_ value: UInt64) {
+        // The number of doublings that `value` is above the first bound.
+        let scaled = (value + bounds[0] - 1) / bounds[0]
+        let bucket = scaled <= 1 ? 0 : UInt64.bitWidth - (scaled - 1).leadingZeroBitCount
+        counts[min(bucket, bounds.count)] += 1
+        sum &+= value
+    }
+
+    package var count: UInt64 { counts.reduce(0, +) }
+}
+
+/// What a node measures of itself, since it started. A plain value; kept by the shell, published once a tick.
+package struct NodeMetrics: Sendable, Equatable {
+    /// Nanoseconds from a write's proposal to its being applied here.
+    package var commitLatency = Histogram(from: 125_000, buckets: 16)
+    /// Nanoseconds that a group's write and fdatasync took.
+    package var syncLatency = Histogram(from: 31_250, buckets: 18)
+    /// Entries in a group.
+    package var batchEntries = Histogram(from: 1, buckets: 13)
+    /// Elections that this node began, and won.
+    package var campaigns: UInt64 = 0
+    package var electionsWon: UInt64 = 0
+    /// Requests that wait.
+    package var waitingWrites = 0
+    package var waitingReads = 0
+    package var unappliedEntries: UInt64 = 0
+    /// The tables, by level, and what is on its way to them.
+    package var tables: [Int] = []
+    package var tableBytes: [UInt64] = []
+    package var sealedMemtables = 0
+    package var blockCacheBytes = 0
+    /// Of the disk that has less.
+    package var freeBytes: UInt64 = 0
+
+    package init() {}
+}

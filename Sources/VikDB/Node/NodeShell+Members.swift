@@ -1,0 +1,140 @@
+import Logging
+import VikWire
+
+/// A change of the members, or of the leader, that an operator waits for. A plain value.
+struct PendingChange {
+    enum Goal: Equatable {
+        /// The entry at this index, if it is of this term.
+        case entry(LogIndex, Term)
+        /// Somebody else leads.
+        case otherLeader
+    }
+
+    let goal: Goal
+    let deadline: UInt64
+    let token: UInt64
+    let sink: any ReplySink
+}
+
+/// Members that come, go and take over.
+extension NodeShell {
+    func administer(_ request: AdminRequest, token: UInt64, sink: any ReplySink) {
+        func refuse(_ refusal: AdminRefusal) {
+            replies.append(.notAdministered(refusal), token: token, to: sink)
+        }
+        guard phase == .running else { return refuse(.notReady("the node is stopping")) }
+        guard identity.isReplicated else { return refuse(.impossible("a node alone has no other members")) }
+        guard core.isLeader, let current = core.configuration else {
+            return refuse(.notLeader(leader: leaderHello?.apiAddress))
+        }
+        func member(_ label: String) -> Member? { current.members.first { $0.label == label } }
+        let change: MembershipChange
+        switch request {
+        case .setMember(let label, let address, let becomesVoter):
+            if let known = member(label) {
+                change = .move(known.id, address: address)
+            } else {
+                change = .add(label: label, address: address, becomesVoter: becomesVoter)
+            }
+        case .promote(let label):
+            guard let known = member(label) else { return refuse(.noSuchMember(label)) }
+            change = .promote(known.id)
+        case .remove(let label):
+            guard let known = member(label) else { return refuse(.noSuchMember(label)) }
+            change = .remove(known.id)
+        case .handOver(let label):
+            return handOver(to: label, of: current, token: token, sink: sink)
+        }
+        do throws(MembershipRefusal) {
+            let (index, term) = try core.propose(change)
+            logger.notice("changing the members", metadata: ["change": "\(change)", "index": "\(index)"])
+            wait(for: .entry(index, term), token, sink)
+        } catch {
+            switch error {
+            case .notLeader: refuse(.notLeader(leader: leaderHello?.apiAddress))
+            case .busy(let why): refuse(.busy(why))
+            case .impossible(let why): refuse(.impossible(why))
+            }
+        }
+    }
+
+    private func handOver(to label: String?, of current: Configuration, token: UInt64, sink: any ReplySink) {
+        func refuse(_ refusal: AdminRefusal) {
+            replies.append(.notAdministered(refusal), token: token, to: sink)
+        }
+        var target: Member?
+        if let label {
+            guard let known = current.members.first(where: { $0.label == label }) else {
+                return refuse(.noSuchMember(label))
+            }
+            guard known.id != identity.member else { return refuse(.impossible("\(label) is the leader already")) }
+            guard known.role == .voter else { return refuse(.impossible("\(label) is no voter")) }
+            target = known
+        }
+        guard core.handOver(to: target?.id) else {
+            return refuse(.busy(label.map { "\($0) does not answer" } ?? "no other voter answers"))
+        }
+        wait(for: .otherLeader, token, sink)
+    }
+
+    private func wait(for goal: PendingChange.Goal, _ token: UInt64, _ sink: any ReplySink) {
+        changes.append(
+            PendingChange(goal: goal, deadline: now + UInt64(options.requestWaitTicks), token: token, sink: sink))
+    }
+
+    /// Answers those whose change is made, or cannot be any more.
+    func answerChanges() {
+        guard !changes.isEmpty else { return }
+        var waiting: [PendingChange] = []
+        for change in changes {
+            let outcome: Reply.Outcome?
+            switch change.goal {
+            case .entry(let index, let term) where core.commit >= index:
+                // Compacted already: then it was applied, and by this leader.
+                let isOwn = core.termOfEntry(at: index).map { $0 == term } ?? true
+                outcome = isOwn ? .administered(index: index) : .unknown(.leadershipLost)
+            case .entry:
+                outcome = now >= change.deadline ? .unknown(.timedOut) : nil
+            case .otherLeader where core.leader != nil && core.leader != identity.member && leaderHello != nil:
+                outcome = .administered(index: core.commit)
+            case .otherLeader where !core.isHandingOver && core.isLeader:
+                outcome = .notAdministered(.busy("the office was not taken over in time; this node still leads"))
+            case .otherLeader:
+                outcome = now >= change.deadline ? .unknown(.timedOut) : nil
+            }
+            if let outcome {
+                replies.append(outcome, token: change.token, to: change.sink)
+            } else {
+                waiting.append(change)
+            }
+        }
+        changes = waiting
+    }
+
+    /// A member of this cluster says that this node is none.
+    func noteUnknown(to hello: Hello) {
+        guard !isRemovalNoted else { return }
+        isRemovalNoted = true
+        logger.warning(
+            "a member of the cluster does not know this node: it was removed, or is to be added",
+            metadata: ["member": "\(hello.label)"])
+    }
+
+    /// The members as this node knows them.
+    var memberStatuses: [MemberStatus] {
+        let progress = core.progressOfPeers
+        return (core.configuration?.members ?? []).map { member in
+            var status = MemberStatus(
+                id: member.id, label: member.label, address: member.address,
+                apiAddress: member.id == identity.member ? identity.apiAddress : hellos[member.id]?.apiAddress,
+                role: member.role, isLeader: core.leader == member.id)
+            if let peer = progress.first(where: { $0.member == member.id }) {
+                status.match = peer.match
+                status.lag = core.lastIndex - min(core.lastIndex, peer.match)
+                status.lastContactMilliseconds = peer.silence * UInt64(options.tickMilliseconds)
+                status.snapshotPercent = sending[member.id]?.percent
+            }
+            return status
+        }
+    }
+}

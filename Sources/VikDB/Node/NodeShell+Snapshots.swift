@@ -1,0 +1,249 @@
+import Logging
+import NIOCore
+import VikWire
+
+/// Snapshots to members that need more than the log has, and from a leader to this node.
+extension NodeShell {
+    // MARK: Sending
+
+    func startSnapshot(to member: MemberID) {
+        // The state is that of some applied entry, whose term the log still knows: nothing after it is compacted.
+        let index = engine.appliedIndex
+        guard let indexTerm = core.termOfEntry(at: index), index > 0 else {
+            return core.snapshotEnded(for: member, installed: nil)
+        }
+        let reader = engine.snapshotReader()
+        // Applied meanwhile: its term may differ, and is known just as well.
+        let term = reader.index == index ? indexTerm : core.termOfEntry(at: reader.index) ?? 0
+        guard term > 0 else { return core.snapshotEnded(for: member, installed: nil) }
+        let offer = SnapshotOffer(
+            term: core.term, transfer: random.next(), index: reader.index, indexTerm: term,
+            estimatedBytes: reader.estimatedBytes)
+        let producer = SnapshotProducer(
+            reader, term: core.term, transfer: offer.transfer, chunkBytes: options.snapshotChunkBytes)
+        sending[member] = SnapshotSender(to: member, offer, producer, options: options, now: now)
+        peers.openSnapshotConnection(to: member)
+        logger.notice(
+            "sending a snapshot",
+            metadata: ["to": "\(label(of: member))", "index": "\(offer.index)", "bytes": "\(offer.estimatedBytes)"])
+    }
+
+    func snapshotConnection(to member: MemberID, isOpen: Bool) {
+        guard let sender = sending[member] else { return }
+        if isOpen { sender.connected() } else { sender.disconnected() }
+    }
+
+    func snapshotProduced(for member: MemberID, _ transfer: UInt64, _ product: SnapshotProducer.Product) {
+        guard let sender = sending[member], sender.offer.transfer == transfer else { return }
+        sender.produced(product)
+    }
+
+    private func snapshotAnswered(by member: MemberID, _ reply: SnapshotReply) {
+        guard let sender = sending[member], sender.offer.transfer == reply.transfer else { return }
+        switch sender.answered(reply.outcome, now) {
+        case .goesOn: break
+        case .installed(let index):
+            board.count { counters in
+                counters.snapshotsSent += 1
+                counters.snapshotRawBytes += sender.rawBytes
+                counters.snapshotWireBytes += sender.wireBytes
+            }
+            logger.notice(
+                "the snapshot is installed",
+                metadata: [
+                    "at": "\(label(of: member))", "index": "\(index)", "bytes": "\(sender.rawBytes)",
+                    "compressed": "\(sender.wireBytes)",
+                ])
+            stopSending(to: member)
+            core.snapshotEnded(for: member, installed: index)
+        case .over:
+            logger.warning("the snapshot was given up by its receiver", metadata: ["by": "\(label(of: member))"])
+            stopSending(to: member)
+            core.snapshotEnded(for: member, installed: nil)
+        }
+    }
+
+    func stopSending(to member: MemberID) {
+        guard sending.removeValue(forKey: member) != nil else { return }
+        peers.closeSnapshotConnection(to: member)
+    }
+
+    private var sendersInOrder: [SnapshotSender] { sending.values.sorted { $0.member < $1.member } }
+
+    /// Sends what may be sent, and has more produced.
+    func pumpSnapshots() {
+        for sender in sendersInOrder {
+            let member = sender.member
+            // The office is lost, the member caught up by itself, or it has another disk now.
+            guard core.isInstalling(member), core.term == sender.offer.term else {
+                stopSending(to: member)
+                continue
+            }
+            for message in sender.takeMessages(now) { peers.send(message, to: member) }
+            if sender.takeProduction() { produce(for: sender) }
+        }
+        installIfPossible()
+    }
+
+    private func produce(for sender: SnapshotSender) {
+        executor.submit(.snapshot) { [inbox, producer = sender.producer, member = sender.member, offer = sender.offer] in
+            do throws(StorageError) {
+                inbox.post(.snapshotProduced(member, transfer: offer.transfer, try producer.next()))
+            } catch {
+                inbox.post(.failed(error))
+            }
+        }
+    }
+
+    func tickSnapshots() {
+        for sender in sendersInOrder where !sender.tick(now, options) {
+            let member = sender.member
+            logger.warning("the receiver of a snapshot does not answer", metadata: ["member": "\(label(of: member))"])
+            stopSending(to: member)
+            core.snapshotEnded(for: member, installed: nil)
+        }
+        if let receiver = receiving, receiver.phase == .receiving, now - receiver.movedAt >= options.snapshotPatienceTicks {
+            logger.warning("the snapshot is given up: nothing has come for too long")
+            stopReceiving()
+        }
+    }
+
+    // MARK: Receiving
+
+    /// A message that the core found to be from the leader, or an answer to this node as the leader.
+    func handleSnapshot(_ input: SnapshotMessage) {
+        switch input.message {
+        case .snapshotOffer(let offer): snapshotOffered(offer)
+        case .snapshotChunk(let chunk): snapshotChunkCame(chunk)
+        case .snapshotEnd(let end):
+            receiving?.ended(end, now)
+            completeReceiving()
+        case .snapshotReply(let reply): snapshotAnswered(by: input.from, reply)
+        default: preconditionFailure("the core hands on what belongs to snapshots")
+        }
+    }
+
+    private func snapshotOffered(_ offer: SnapshotOffer) {
+        if let receiver = receiving {
+            if receiver.offer.transfer == offer.transfer {
+                if receiver.phase == .receiving {
+                    core.replyToSnapshot(offer.transfer, .wants(sequence: receiver.takenIn + 1))
+                }
+                return
+            }
+            guard receiver.phase == .receiving else { return }
+            stopReceiving()
+        }
+        receiving = SnapshotReceiver(offer, engine: engine, now: now)
+        logger.notice(
+            "receiving a snapshot", metadata: ["index": "\(offer.index)", "bytes": "\(offer.estimatedBytes)"])
+        core.replyToSnapshot(offer.transfer, .wants(sequence: 1))
+    }
+
+    private func snapshotChunkCame(_ chunk: SnapshotChunk) {
+        guard let receiver = receiving, receiver.accept(chunk, now) else { return }
+        executor.submit(.snapshot) { [inbox, intake = receiver.intake] in
+            do throws(SnapshotIntake.Failure) {
+                try intake.takeIn(chunk)
+                inbox.post(
+                    .snapshotTakenIn(
+                        transfer: chunk.transfer, sequence: chunk.sequence, rawBytes: UInt64(chunk.rawBytes)))
+            } catch {
+                switch error {
+                case .malformed(let reason), .storage(.full(let reason)):
+                    inbox.post(.snapshotSpoilt(transfer: chunk.transfer, reason: reason))
+                case .storage(let error): inbox.post(.failed(error))
+                }
+            }
+        }
+    }
+
+    func snapshotTakenIn(_ transfer: UInt64, _ sequence: UInt64, rawBytes: UInt64) {
+        guard let receiver = receiving, receiver.offer.transfer == transfer, receiver.phase == .receiving else { return }
+        receiver.tookIn(sequence, rawBytes: rawBytes)
+        core.replyToSnapshot(transfer, .wants(sequence: sequence + 1))
+        completeReceiving()
+    }
+
+    func snapshotSpoilt(_ transfer: UInt64, _ reason: String) {
+        guard let receiver = receiving, receiver.offer.transfer == transfer, receiver.phase == .receiving else { return }
+        logger.warning("the snapshot is given up: \(reason)")
+        stopReceiving()
+        core.replyToSnapshot(transfer, .refused)
+    }
+
+    private func completeReceiving() {
+        guard let receiver = receiving, let end = receiver.completed else { return }
+        guard receiver.intake.matches(end) else {
+            return snapshotSpoilt(end.transfer, "what was received is not what was sent")
+        }
+        receiver.phase = .waiting
+    }
+
+    /// Nothing else changes log or engine any more: the snapshot takes their place, first the engine's, with one edit of
+    /// its manifest, then the log's. A crash between the two leaves a log that recovery knows to be replaced.
+    private func installIfPossible() {
+        guard let receiver = receiving, receiver.phase == .waiting else { return }
+        let offer = receiver.offer
+        guard core.needsSnapshot(through: offer.index, term: offer.indexTerm) else {
+            // The log has caught up by itself.
+            return stopReceiving()
+        }
+        guard core.isLogQuiet, !core.isLeader, !isApplying, !isInBackground else { return }
+        receiver.phase = .installing
+        core.beginInstalling()
+        isInBackground = true
+        executor.submit(.background) { [inbox, intake = receiver.intake] in
+            do throws(StorageError) {
+                try intake.install(term: offer.indexTerm)
+                inbox.post(.snapshotSwitched)
+            } catch {
+                inbox.post(.failed(error))
+            }
+        }
+    }
+
+    func snapshotSwitched() {
+        guard let offer = receiving?.offer else { preconditionFailure("a snapshot is being installed") }
+        isInBackground = false
+        executor.submit(.log) { [inbox, log, engine] in
+            do throws(StorageError) {
+                try log.reset(toFollow: offer.index, term: offer.indexTerm)
+                inbox.post(.snapshotInstalled(try RecoveredNode.storedConfiguration(of: engine)))
+            } catch {
+                inbox.post(.failed(error))
+            }
+        }
+    }
+
+    func snapshotInstalled(_ configuration: IndexedConfiguration) {
+        guard let offer = receiving?.offer else { preconditionFailure("a snapshot is being installed") }
+        receiving = nil
+        core.installed(through: offer.index, term: offer.indexTerm, configuration)
+        applied = offer.index
+        savedCommit = min(savedCommit, offer.index)
+        // What of this node's own proposals is in the snapshot nobody can tell.
+        while let pending = writes.popFirst(through: applied) {
+            replies.append(.unknown(.leadershipLost), token: pending.token, to: pending.sink)
+        }
+        board.count { $0.snapshotsInstalled += 1 }
+        logger.notice("the snapshot is installed", metadata: ["index": "\(offer.index)"])
+        core.replyToSnapshot(offer.transfer, .installed(offer.index))
+    }
+
+    private func stopReceiving() {
+        guard let receiver = receiving else { return }
+        receiving = nil
+        executor.submit(.snapshot) { [intake = receiver.intake] in intake.abandon() }
+    }
+
+    /// Whether log and engine must be left alone.
+    var isSwitchingState: Bool {
+        guard let receiver = receiving else { return false }
+        return receiver.phase != .receiving
+    }
+
+    func label(of member: MemberID) -> String {
+        hellos[member]?.label ?? "\(member)"
+    }
+}

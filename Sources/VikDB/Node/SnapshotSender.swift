@@ -1,0 +1,186 @@
+import DequeModule
+import NIOCore
+import Synchronization
+import VikWire
+
+/// Reads, compresses and numbers the chunks of one snapshot: jobs of the snapshot lane, one at a time.
+package final class SnapshotProducer: Sendable {
+    package enum Product: Sendable {
+        case chunk(SnapshotChunk)
+        case end(SnapshotEnd)
+    }
+
+    private struct State: ~Copyable {
+        let reader: SnapshotReader
+        var compressor = ChunkCompressor()
+        var end: SnapshotEnd
+    }
+
+    /// Never contended: only the snapshot lane takes it.
+    private let state: Mutex<State>
+    private let chunkBytes: Int
+
+    init(_ reader: SnapshotReader, term: Term, transfer: UInt64, chunkBytes: Int) {
+        self.chunkBytes = chunkBytes
+        let end = SnapshotEnd(term: term, transfer: transfer, chunks: 0, records: 0, rawBytes: 0, checksum: 0)
+        state = Mutex(State(reader: reader, end: end))
+    }
+
+    func next() throws(StorageError) -> Product {
+        try state.withLock { state throws(StorageError) in
+            guard let raw = try state.reader.next(targetBytes: chunkBytes) else {
+                state.end.records = state.reader.records
+                return .end(state.end)
+            }
+            let checksum = Checksum.crc32(raw)
+            state.end.checksum = Checksum.crc32Combine(state.end.checksum, checksum, secondBytes: raw.readableBytes)
+            state.end.chunks += 1
+            state.end.rawBytes += UInt64(raw.readableBytes)
+            let compressed = state.compressor.compress(raw)
+            return .chunk(
+                SnapshotChunk(
+                    term: state.end.term, transfer: state.end.transfer, sequence: state.end.chunks,
+                    encoding: compressed == nil ? .stored : .zlib, rawBytes: UInt32(raw.readableBytes),
+                    rawChecksum: checksum, bytes: compressed ?? raw))
+        }
+    }
+}
+
+/// One snapshot on its way to one member: what is produced, sent and acknowledged. Bound to the node's loop; keeps the
+/// state that it sends alive.
+///
+/// Chunks stay in a window until the receiver has taken them in, so that a connection that broke costs no more than the
+/// window. Memory is bounded by it, whatever the size of the state.
+final class SnapshotSender {
+    enum Verdict: Equatable {
+        case goesOn
+        case installed(LogIndex)
+        /// The receiver does not have what it had, or gave up: a new transfer is needed.
+        case over
+    }
+
+    let member: MemberID
+    let offer: SnapshotOffer
+    let producer: SnapshotProducer
+    private let maxWindow: Int
+    /// Nil: unlimited.
+    private let bytesPerTick: Int?
+
+    /// Produced and not acknowledged, in order.
+    private var window: Deque<SnapshotChunk> = []
+    private var nextSequence: UInt64 = 1
+    private var end: SnapshotEnd?
+    private var isConnected = false
+    /// The receiver answered the offer, and everything through here was sent on this connection since.
+    private var sentThrough: UInt64?
+    private var isEndSent = false
+    private var isProducing = false
+    /// Bytes that may be produced now.
+    private var credit = 0
+    private var movedAt: UInt64
+    private var offeredAt: UInt64 = 0
+
+    /// Sent and taken in so far, for status and metrics.
+    private(set) var rawBytes: UInt64 = 0
+    private(set) var wireBytes: UInt64 = 0
+
+    init(
+        to member: MemberID, _ offer: SnapshotOffer, _ producer: SnapshotProducer, options: NodeOptions, now: UInt64
+    ) {
+        self.member = member
+        self.offer = offer
+        self.producer = producer
+        maxWindow = options.snapshotWindow
+        bytesPerTick = options.snapshotBytesPerSecond.map { max(1, $0 * options.tickMilliseconds / 1_000) }
+        movedAt = now
+    }
+
+    /// How much of the state the receiver has taken in, by the estimate; 0 to 100.
+    var percent: Int {
+        min(100, Int(rawBytes * 100 / max(1, offer.estimatedBytes)))
+    }
+
+    func connected() {
+        isConnected = true
+        sentThrough = nil
+        offeredAt = 0
+    }
+
+    func disconnected() {
+        isConnected = false
+        sentThrough = nil
+    }
+
+    /// One tick passed. - Returns: false if the receiver has not moved for too long.
+    func tick(_ now: UInt64, _ options: NodeOptions) -> Bool {
+        if let bytesPerTick {
+            // What is not used is lost after a moment: no burst after a pause.
+            credit = min(credit + bytesPerTick, max(10 * bytesPerTick, WireLimits.targetSnapshotChunkBytes))
+        }
+        if isConnected, offeredAt != 0, now - max(offeredAt, movedAt) >= options.snapshotOfferTicks {
+            sentThrough = nil
+            offeredAt = 0
+        }
+        return now - movedAt < options.snapshotPatienceTicks
+    }
+
+    /// Whether the next chunk is to be produced; the caller then does so, and says so with ``produced(_:)``.
+    func takeProduction() -> Bool {
+        guard !isProducing, end == nil, window.count < maxWindow, bytesPerTick == nil || credit > 0 else { return false }
+        isProducing = true
+        return true
+    }
+
+    func produced(_ product: SnapshotProducer.Product) {
+        isProducing = false
+        switch product {
+        case .chunk(let chunk):
+            precondition(chunk.sequence == nextSequence, "chunks are produced in order")
+            nextSequence += 1
+            if bytesPerTick != nil { credit -= Int(chunk.rawBytes) }
+            window.append(chunk)
+        case .end(let end): self.end = end
+        }
+    }
+
+    func answered(_ outcome: SnapshotReply.Outcome, _ now: UInt64) -> Verdict {
+        switch outcome {
+        case .refused: return .over
+        case .installed(let index): return index >= offer.index ? .installed(index) : .over
+        case .wants(let sequence):
+            let firstKept = window.first?.sequence ?? nextSequence
+            guard sequence >= firstKept, sequence <= nextSequence else {
+                // Behind the window: the receiver lost what it had. Late answers to what was resent say nothing.
+                return sequence < firstKept && sentThrough == nil ? .over : .goesOn
+            }
+            while let first = window.first, first.sequence < sequence {
+                rawBytes += UInt64(first.rawBytes)
+                wireBytes += UInt64(first.bytes.readableBytes)
+                window.removeFirst()
+                movedAt = now
+            }
+            if sentThrough == nil {
+                sentThrough = sequence - 1
+                isEndSent = false
+            }
+            return .goesOn
+        }
+    }
+
+    /// What is to be sent now.
+    func takeMessages(_ now: UInt64) -> [Message] {
+        guard isConnected else { return [] }
+        guard let sent = sentThrough else {
+            guard offeredAt == 0 else { return [] }
+            offeredAt = max(1, now)
+            return [.snapshotOffer(offer)]
+        }
+        var messages: [Message] = window.drop { $0.sequence <= sent }.map { .snapshotChunk($0) }
+        sentThrough = nextSequence - 1
+        if let end, !isEndSent {
+            isEndSent = true
+            messages.append(.snapshotEnd(end))
+        }
+        return messages
+    }
+}

@@ -1,0 +1,141 @@
+import Foundation
+import Testing
+import VikDB
+import VikWire
+
+/// Members, leader, metrics and probes over HTTP.
+@Suite struct GatewayAdminTests {
+    @Test func wishesReachTheNode() async throws {
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            let added = try #require(
+                client.request("POST", "/cluster/members", #"{"node_id": "node4", "address": "10.0.0.4:8081"}"#))
+            #expect(added.status == 200 && added.text == #"{"success":true,"version":2}"#)
+            _ = client.request(
+                "POST", "/cluster/members", #"{"node_id":"n\u0035","address":"[fd00::5]:8081","voter":false}"#)
+            #expect(client.request("POST", "/cluster/members/node4/promote")?.status == 200)
+            #expect(client.request("DELETE", "/cluster/members/a%2Fb%20c")?.status == 200)
+            #expect(client.request("POST", "/cluster/leader")?.status == 200)
+            #expect(client.request("POST", "/cluster/leader", #"{"node_id":"node2"}"#)?.status == 200)
+            #expect(
+                gateway.service.wishes == [
+                    .setMember(label: "node4", address: "10.0.0.4:8081", becomesVoter: true),
+                    .setMember(label: "n5", address: "[fd00::5]:8081", becomesVoter: false),
+                    .promote(label: "node4"), .remove(label: "a/b c"), .handOver(to: nil), .handOver(to: "node2"),
+                ])
+        }
+    }
+
+    @Test(arguments: [
+        ("POST", "/cluster/members", "", 400), ("POST", "/cluster/members", #"{"node_id":"a"}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"","address":"h:1"}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"nowhere"}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"h:1","voter":1}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"h:1","weight":true}"#, 400),
+        ("POST", "/cluster/members?force=1", #"{"node_id":"a","address":"h:1"}"#, 400),
+        ("DELETE", "/cluster/members", "", 405), ("DELETE", "/cluster/members/", "", 400),
+        ("GET", "/cluster/members/a", "", 405), ("GET", "/cluster/leader", "", 405),
+        ("POST", "/cluster/members/a/demote", "", 404), ("DELETE", "/cluster/members/%ff", "", 400),
+        ("POST", "/metrics", "", 405), ("POST", "/cluster", "", 404),
+    ])
+    func malformed(_ method: String, _ path: String, _ body: String, _ status: Int) async throws {
+        try await GatewayHarness.run { gateway in
+            let answer = try #require(gateway.client().request(method, path, body.isEmpty ? nil : body))
+            #expect(answer.status == status, "\(answer.text)")
+            #expect(answer.json["success"] as? Bool == false)
+            #expect(gateway.service.wishes.isEmpty)
+        }
+    }
+
+    @Test(arguments: [AdminAccess.loopback, .everyone, .nobody])
+    func access(_ access: AdminAccess) async throws {
+        var options = GatewayOptions()
+        options.adminAccess = access
+        try await GatewayHarness.run(options) { gateway in
+            let answer = try #require(gateway.client().request("POST", "/cluster/leader"))
+            #expect(answer.status == (access == .nobody ? 403 : 200))
+            #expect(gateway.client().request("GET", "/cluster/members")?.status == 200)
+        }
+    }
+
+    @Test func refusals() async throws {
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            func answer(_ outcome: Reply.Outcome) throws -> (status: Int, retry: String?, location: String?) {
+                gateway.service.dictated = outcome
+                let answer = try #require(client.request("POST", "/cluster/members/a/promote"))
+                return (answer.status, answer.headers["retry-after"], answer.headers["location"])
+            }
+            #expect(try answer(.notAdministered(.noSuchMember("a"))).status == 404)
+            #expect(try answer(.notAdministered(.impossible("why"))).status == 409)
+            let busy = try answer(.notAdministered(.busy("why")))
+            #expect(busy.status == 503 && busy.retry == "1")
+            let elsewhere = try answer(.notAdministered(.notLeader(leader: "10.0.0.2:8080")))
+            #expect(elsewhere.status == 307)
+            #expect(elsewhere.location == "http://10.0.0.2:8080/cluster/members/a/promote")
+            #expect(try answer(.unknown(.timedOut)).status == 503)
+        }
+    }
+
+    @Test func membersAndStatus() async throws {
+        try await GatewayHarness.run { gateway in
+            var status = ScriptedService.leader
+            status.members = [
+                MemberStatus(
+                    id: MemberID(rawValue: 255), label: "node1", address: "a:1", apiAddress: "a:2", role: .voter,
+                    isLeader: true),
+                MemberStatus(
+                    id: MemberID(rawValue: 16), label: "node\"4", address: "b:1", apiAddress: nil, role: .voterToBe,
+                    isLeader: false, match: 7, lag: 3, lastContactMilliseconds: 20, snapshotPercent: 42),
+            ]
+            gateway.service.status = status
+            #expect(
+                gateway.client().request("GET", "/cluster/members")?.text
+                    == #"{"success":true,"leader_id":"node1","members":[{"node_id":"node1","member_id":"ff","#
+                    + #""address":"a:1","api_address":"a:2","role":"voter","is_leader":true},"#
+                    + #"{"node_id":"node\"4","member_id":"10","address":"b:1","api_address":null,"#
+                    + #""role":"learner-to-voter","is_leader":false,"match_index":7,"lag":3,"last_contact_ms":20,"#
+                    + #""snapshot_percent":42}]}"#)
+            let metrics = try #require(gateway.client().request("GET", "/metrics"))
+            #expect(metrics.headers["content-type"]?.hasPrefix("text/plain; version=0.0.4") == true)
+            #expect(metrics.text.contains(#"vikdb_follower_lag_entries{node_id="node\"4"} 3"#))
+        }
+    }
+
+    /// Each line is a comment or `name{labels} number`, each family is announced once, buckets never decrease.
+    @Test func metricsAreWellFormed() async throws {
+        try await GatewayHarness.run { gateway in
+            let text = try #require(gateway.client().request("GET", "/metrics")).text
+            var families: Set<String> = []
+            for line in text.split(separator: "\n") {
+                if line.hasPrefix("# TYPE ") {
+                    #expect(families.insert(String(line.split(separator: " ")[2])).inserted, "\(line)")
+                } else if !line.hasPrefix("#") {
+                    let sample = try #require(line.wholeMatch(of: /([a-z_]+)(\{[a-z_]+="[^"]*"\})? ([0-9.e+]+)/), "\(line)")
+                    let name = String(sample.1)
+                    let family = ["_bucket", "_sum", "_count"].first { name.hasSuffix($0) }.map { name.dropLast($0.count) }
+                    #expect(families.contains(name) || families.contains(String(family ?? "")), "\(line)")
+                }
+            }
+            #expect(families.contains("vikdb_commit_latency_seconds") && families.count > 25)
+        }
+    }
+
+    @Test func probes() async throws {
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            #expect(client.request("GET", "/livez")?.text == "ok running\n")
+            let ready = try #require(client.request("GET", "/readyz"))
+            #expect(ready.status == 200)
+            #expect(ready.text == "ok running\nok member\nok leader\nok disk\nok applied\n")
+            gateway.service.status = ScriptedService.follower(of: nil)
+            let waiting = try #require(client.request("GET", "/readyz"))
+            #expect(waiting.status == 503 && waiting.text.contains("failed leader: no leader is known\n"))
+            #expect(client.request("GET", "/livez")?.status == 200)
+            var failed = ScriptedService.leader
+            failed.failure = "the disk is gone"
+            gateway.service.status = failed
+            #expect(client.request("GET", "/livez")?.text == "failed running: the disk is gone\n")
+        }
+    }
+}

@@ -14,6 +14,7 @@ let tests: [SwiftSetting] = strict + [.unsafeFlags(["-Onone"])]
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let atomics: Target.Dependency = .product(name: "Atomics", package: "swift-atomics")
@@ -32,6 +33,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-atomics.git", from: "1.3.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
     ],
     targets: [
@@ -39,7 +41,7 @@ let package = Package(
         .target(name: "VikWire", dependencies: ["CZlib", nioCore], swiftSettings: strict),
         .target(
             name: "VikDB",
-            dependencies: ["VikWire", nioCore, nioPosix, nioHTTP1, logging, deque, atomics],
+            dependencies: ["VikWire", nioCore, nioPosix, nioHTTP1, logging, deque, atomics, crypto],
             swiftSettings: strict),
         .executableTarget(
             name: "VikDBMain", dependencies: ["VikDB", "VikWire", nioCore, nioPosix, logging, arguments],
@@ -51,7 +53,8 @@ let package = Package(
         .target(
             name: "VikTestSupport", dependencies: ["VikDB", "VikWire", nioCore, logging],
             path: "Tests/VikTestSupport", swiftSettings: strict),
-        .testTarget(name: "VikWireTests", dependencies: ["VikWire", nioCore], swiftSettings: tests),
+        .testTarget(
+            name: "VikWireTests", dependencies: ["VikWire", "VikTestSupport", nioCore], swiftSettings: tests),
         .testTarget(
             name: "VikDBTests",
             dependencies: ["VikDB", "VikWire", "VikTestSupport", nioCore, nioPosix, nioHTTP1, logging],

@@ -1,5 +1,6 @@
 import NIOCore
 import Testing
+import VikTestSupport
 import VikWire
 
 @Suite struct FrameTests {

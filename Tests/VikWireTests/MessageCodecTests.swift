@@ -1,5 +1,6 @@
 import NIOCore
 import Testing
+import VikTestSupport
 import VikWire
 
 /// What each decoder must refuse although frame and checksum are right.

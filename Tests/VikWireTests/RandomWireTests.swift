@@ -1,5 +1,6 @@
 import NIOCore
 import Testing
+import VikTestSupport
 import VikWire
 
 /// Random messages there and back, and random damage to them.

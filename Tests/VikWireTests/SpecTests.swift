@@ -1,5 +1,6 @@
 import NIOCore
 import Testing
+import VikTestSupport
 import VikWire
 
 /// The worked examples of `proto-spec.md`, in both directions.

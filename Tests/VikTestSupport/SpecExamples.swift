@@ -2,8 +2,8 @@ import Foundation
 import NIOCore
 
 /// The worked examples of `proto-spec.md`: its code blocks that are marked `hex` and named.
-enum SpecExamples {
-    static let all: [String: [UInt8]] = {
+package enum SpecExamples {
+    package static let all: [String: [UInt8]] = {
         let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../proto-spec.md")
         guard let text = try? String(contentsOf: path.standardized, encoding: .utf8) else {
             fatalError("cannot read \(path.path)")
@@ -26,7 +26,7 @@ enum SpecExamples {
         return examples
     }()
 
-    static subscript(_ name: String) -> ByteBuffer {
+    package static subscript(_ name: String) -> ByteBuffer {
         guard let bytes = all[name] else { fatalError("proto-spec.md has no example named \(name)") }
         return ByteBuffer(bytes: bytes)
     }

@@ -152,7 +152,7 @@ package struct FrameDecoder: Sendable {
                 as: (UInt32, UInt8, UInt8, UInt16, UInt32).self)
         else { return nil }
         guard let type = MessageType(rawValue: rawType), allows(type) else {
-            throw .unknown(field: "frame type", value: UInt64(rawType))
+            throw .frameType(rawType)
         }
         let sizes = type.bodyBytes
         guard flags == 0 else { throw .unknown(field: "frame flags", value: UInt64(flags)) }

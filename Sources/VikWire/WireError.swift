@@ -13,6 +13,11 @@ package enum WireError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The first bytes are not VikDB's.
     case badMagic
 
+    /// A frame whose type is unknown, or not allowed in the connection's state.
+    package static func frameType(_ type: UInt8) -> WireError {
+        .unknown(field: "frame type", value: UInt64(type))
+    }
+
     package var description: String {
         switch self {
         case .truncated(let what): "\(what) ends early"

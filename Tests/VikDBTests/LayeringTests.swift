@@ -26,7 +26,8 @@ struct LayeringTests {
             folder: "Engine", imports: ["Glibc", "NIOCore", "VikWire", "Atomics", "DequeModule", "Synchronization"],
             uses: ["Storage"], avoids: channels),
         Layer(
-            folder: "Transport", imports: ["Logging", "NIOCore", "NIOPosix", "VikWire", "DequeModule"], uses: []),
+            folder: "Transport", imports: ["Crypto", "Logging", "NIOCore", "NIOPosix", "VikWire", "DequeModule"],
+            uses: []),
         Layer(
             folder: "Node", imports: ["Logging", "NIOCore", "VikWire", "DequeModule", "Synchronization"],
             // Of the transport only what a handshake tells about the node.

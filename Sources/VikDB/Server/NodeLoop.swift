@@ -109,16 +109,23 @@ final class NodeLoop: TransportDelegate {
     }
 
     func transportConnected(_ peer: Hello, _ channel: VikWire.Channel) {
-        shell.handle(.peerConnected(peer))
+        shell.handle(channel == .snapshot ? .snapshotConnected(peer.member) : .peerConnected(peer))
         schedulePump()
     }
 
     func transportDisconnected(_ member: MemberID, _ channel: VikWire.Channel) {
-        shell.handle(.peerDisconnected(member))
+        shell.handle(channel == .snapshot ? .snapshotDisconnected(member) : .peerDisconnected(member))
         schedulePump()
     }
 
     func transportAccepted(_ peer: Hello) {}
+
+    func transportIsUnknown(to peer: Hello) {
+        shell.handle(.unknownToPeer(peer))
+        schedulePump()
+    }
+
+    func joinReply(to request: JoinRequest) -> JoinReply { shell.joinReply(to: request) }
 
     func localHello(to member: MemberID) -> LocalHello { shell.localHello(to: member) }
 }

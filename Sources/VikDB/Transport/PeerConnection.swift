@@ -3,7 +3,10 @@ import VikWire
 
 /// What happens on a ``PeerConnection``.
 protocol PeerConnectionOwner: AnyObject {
+    /// The socket is open.
     func connectionBegan(_ connection: PeerConnection)
+    /// The other side has proved that it knows the cluster's secret, if there is one: the handshake comes next.
+    func connectionMayGreet(_ connection: PeerConnection)
     /// A frame of a type that the connection's mode allows. An error ends the connection.
     func connection(_ connection: PeerConnection, received frame: Frame) throws(WireError)
     func connectionReadComplete(_ connection: PeerConnection)
@@ -11,52 +14,41 @@ protocol PeerConnectionOwner: AnyObject {
     func connectionEnded(_ connection: PeerConnection, _ ending: PeerConnection.Ending)
 }
 
-/// One TCP connection of replication, dialled or accepted: cuts what arrives into frames and ends at the first byte
-/// that breaks the protocol, which costs no other connection anything.
+/// One TCP connection of replication, dialled or accepted: sees to it that both sides know the cluster's secret, cuts
+/// what arrives into frames, and ends at the first byte that breaks the protocol, which costs no other connection
+/// anything.
 ///
 /// Bound to the node's loop, as the one handler of its channel.
 final class PeerConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// Why a connection ended.
-    struct Ending: Equatable {
-        /// The same words for the same cause, so that a repetition can be told.
-        var cause: String
-        /// What differs from one time to the next.
-        var detail = ""
-
-        static let closedByPeer = Ending(cause: "closed by the peer")
-        static let handshakeTimedOut = Ending(cause: "the handshake took too long")
-        static let queueFull = Ending(cause: "the peer reads too slowly, its send queue is full")
-        static let replaced = Ending(cause: "replaced by a newer connection")
-        static let notPeer = Ending(cause: "no longer a peer")
-        static let stopped = Ending(cause: "stopped")
-        static let tooManyStrangers = Ending(cause: "too many connections have not said hello")
-
-        static func violation(_ error: WireError) -> Ending {
-            Ending(cause: violationCause, detail: error.description)
-        }
-
-        var isViolation: Bool { cause == Self.violationCause }
-
-        private static let violationCause = "broke the protocol"
-    }
-
     /// The other side, once the handshake is done.
     private(set) var peer: Hello?
     private var owner: (any PeerConnectionOwner)?
     private var context: ChannelHandlerContext?
     private var decoder: FrameDecoder
+    /// Until the other side has proved that it knows the secret; nil where there is none.
+    private var authentication: PeerAuthentication?
+    private let hasSecret: Bool
+    /// What may come first of the handshake.
+    private let handshakeMode: FrameDecoder.Mode
     /// What has arrived and is not yet a whole frame: at most one frame, whose length has passed its limit, and a read.
     private var rest = ByteBuffer()
     private let handshakeTimeout: TimeAmount
     private var timer: Scheduled<Void>?
     private var hasBegun = false
 
-    init(expecting mode: FrameDecoder.Mode, handshakeTimeout: TimeAmount, owner: any PeerConnectionOwner) {
-        decoder = FrameDecoder(mode: mode)
-        self.handshakeTimeout = handshakeTimeout
+    /// - Parameter mode: what the handshake begins with in the direction of this node.
+    init(
+        as side: PeerAuthentication.Side, expecting mode: FrameDecoder.Mode, options: TransportOptions,
+        owner: any PeerConnectionOwner
+    ) {
+        authentication = options.secret.map { PeerAuthentication(as: side, knowing: $0) }
+        hasSecret = authentication != nil
+        handshakeMode = mode
+        decoder = FrameDecoder(mode: authentication?.firstMode ?? mode)
+        handshakeTimeout = options.handshakeTimeout
         self.owner = owner
     }
 
@@ -102,7 +94,7 @@ final class PeerConnection: ChannelInboundHandler {
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        end(.closedByPeer)
+        end(authentication?.closedByPeer ?? .closedByPeer)
         self.context = nil
     }
 
@@ -111,7 +103,7 @@ final class PeerConnection: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        end(.closedByPeer)
+        end(authentication?.closedByPeer ?? .closedByPeer)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -121,11 +113,15 @@ final class PeerConnection: ChannelInboundHandler {
         if startsAfresh { rest = incoming } else { rest.writeBuffer(&incoming) }
         do throws(WireError) {
             while let frame = try decoder.next(from: &rest) {
-                try owner.connection(self, received: frame)
+                if authentication == nil {
+                    try owner.connection(self, received: frame)
+                } else {
+                    try authenticate(with: frame)
+                }
                 guard self.owner != nil else { return }
             }
         } catch {
-            return end(.violation(error))
+            return end(ending(after: error))
         }
         if rest.readableBytes == 0 {
             // Gives the storage back to the channel, which reads into it again unless an entry holds it.
@@ -153,11 +149,38 @@ final class PeerConnection: ChannelInboundHandler {
             if peer == nil { end(.handshakeTimedOut) }
         }
         owner?.connectionBegan(self)
+        if let authentication {
+            if let opening = authentication.opening { write(opening) }
+        } else {
+            owner?.connectionMayGreet(self)
+        }
     }
-}
 
-extension PeerConnection.Ending: CustomStringConvertible {
-    var description: String {
-        detail.isEmpty ? cause : "\(cause): \(detail)"
+    private func authenticate(with frame: Frame) throws(WireError) {
+        switch try authentication!.receive(frame) {
+        case .send(let bytes, let next):
+            decoder.mode = next
+            write(bytes)
+        case .done(let bytes):
+            authentication = nil
+            decoder.mode = handshakeMode
+            if let bytes { write(bytes) }
+            owner?.connectionMayGreet(self)
+        case .refuse(let ending):
+            end(ending)
+        }
+    }
+
+    /// Where one side has a secret and the other has not, both begin as they must; that is worth words of its own.
+    private func ending(after error: WireError) -> Ending {
+        switch decoder.mode {
+        case .hello where !hasSecret && error == .frameType(MessageType.authenticationChallenge.rawValue):
+            .onlyPeerHasSecret
+        case .authenticationChallenge
+        where error == .frameType(MessageType.hello.rawValue) || error == .frameType(MessageType.joinRequest.rawValue):
+            .onlyThisNodeHasSecret
+        default:
+            .violation(error)
+        }
     }
 }

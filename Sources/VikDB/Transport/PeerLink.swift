@@ -72,7 +72,8 @@ final class PeerLink: PeerConnectionOwner {
         if unsentBytes + pending.readableBytes >= maxQueueBytes {
             unsentBytes = open.unsentBytes
             guard unsentBytes + pending.readableBytes < maxQueueBytes else {
-                if channel == .bulk { open.end(.queueFull) }
+                // What a lost heartbeat costs the next one makes good; a gap in the others stops them.
+                if channel != .control { open.end(.queueFull) }
                 return
             }
         }
@@ -113,7 +114,7 @@ final class PeerLink: PeerConnectionOwner {
             let socket = try result.get()
             guard socket.isActive else { return retry(after: .closedByPeer) }
             let connection = PeerConnection(
-                expecting: .helloReply, handshakeTimeout: transport.options.handshakeTimeout, owner: self)
+                as: .dialler, expecting: .helloReply, options: transport.options, owner: self)
             state = .connected(connection)
             try socket.pipeline.syncOperations.addHandler(connection)
         } catch {
@@ -126,7 +127,9 @@ final class PeerLink: PeerConnectionOwner {
             trouble = ending.cause
             logger.warning("not connected to the peer: \(ending)")
         }
-        let timer = transport.eventLoop.assumeIsolated().scheduleTask(in: retryDelay.next()) {
+        // A node that is no member is not waited for, but it may become one again.
+        let pause = ending == .unknownToPeer ? retryDelay.longest() : retryDelay.next()
+        let timer = transport.eventLoop.assumeIsolated().scheduleTask(in: pause) {
             // A timer that is due together with what cancels it still fires.
             if case .waiting = self.state { self.dial() }
         }
@@ -135,7 +138,9 @@ final class PeerLink: PeerConnectionOwner {
 
     // MARK: PeerConnectionOwner
 
-    func connectionBegan(_ connection: PeerConnection) {
+    func connectionBegan(_ connection: PeerConnection) {}
+
+    func connectionMayGreet(_ connection: PeerConnection) {
         var bytes = ByteBuffer()
         FrameEncoder.write(hello: transport.hello(to: member, on: channel), into: &bytes)
         connection.write(bytes)
@@ -144,7 +149,11 @@ final class PeerLink: PeerConnectionOwner {
     func connection(_ connection: PeerConnection, received frame: Frame) throws(WireError) {
         let hello = try Hello(from: frame)
         if let refusal = transport.refusal(of: hello, dialled: (member, channel)) {
-            return connection.end(PeerConnection.Ending(cause: refusal))
+            return connection.end(PeerConnection.Ending(cause: refusal.cause))
+        }
+        if hello.isPeerUnknown {
+            connection.end(.unknownToPeer)
+            return transport.delegate.transportIsUnknown(to: hello)
         }
         connection.established(with: hello, allowing: .nothing)
         open = connection
@@ -157,7 +166,8 @@ final class PeerLink: PeerConnectionOwner {
     func connectionReadComplete(_ connection: PeerConnection) {}
 
     func connectionEnded(_ connection: PeerConnection, _ ending: PeerConnection.Ending) {
-        if open != nil {
+        let wasOpen = open != nil
+        if wasOpen {
             // One that was open for a moment only is a failure like any other: no fast circle of dialling and losing.
             if openedAt + transport.options.maxRetryDelay < .now() { retryDelay.reset() }
             transport.tellDelegateLater { [member, channel] in $0.transportDisconnected(member, channel) }
@@ -165,15 +175,7 @@ final class PeerLink: PeerConnectionOwner {
         open = nil
         pending = ByteBuffer()
         unsentBytes = 0
-        if case .connected = state { retry(after: ending) }
-    }
-}
-
-extension PeerConnection.Ending {
-    /// Without the port of this end, which differs from one attempt to the next.
-    fileprivate static func failed(toConnect error: any Error) -> PeerConnection.Ending {
-        guard let error = error as? NIOConnectionError else { return PeerConnection.Ending(cause: errorText(of: error)) }
-        let reason: any Error = error.connectionErrors.first?.error ?? error.dnsAError ?? error.dnsAAAAError ?? error
-        return PeerConnection.Ending(cause: errorText(of: reason))
+        guard case .connected = state else { return }
+        retry(after: wasOpen || ending != .closedByPeer ? ending : .unanswered)
     }
 }

@@ -40,7 +40,7 @@ final class PeerListener: PeerConnectionOwner {
             .childChannelInitializer { [options] socket in
                 socket.eventLoop.makeCompletedFuture {
                     let connection = PeerConnection(
-                        expecting: .hello, handshakeTimeout: options.handshakeTimeout, owner: listener.value)
+                        as: .acceptor, expecting: .hello, options: options, owner: listener.value)
                     try socket.pipeline.syncOperations.addHandler(connection)
                 }
             }
@@ -69,8 +69,13 @@ final class PeerListener: PeerConnectionOwner {
         strangers[ObjectIdentifier(connection)] = connection
     }
 
+    func connectionMayGreet(_ connection: PeerConnection) {}
+
     func connection(_ connection: PeerConnection, received frame: Frame) throws(WireError) {
-        guard let peer = connection.peer else { return welcome(connection, try Hello(from: frame)) }
+        guard let peer = connection.peer else {
+            if frame.type == .joinRequest { return answer(connection, try JoinRequest(from: frame)) }
+            return try welcome(connection, try Hello(from: frame))
+        }
         let message = try Message(from: frame)
         hasMessages = true
         transport.delegate.transportReceived(message, from: peer)
@@ -96,9 +101,15 @@ final class PeerListener: PeerConnectionOwner {
             metadata: ["peer": "\(peer.address)", "channel": "\(peer.channel)"])
     }
 
-    private func welcome(_ connection: PeerConnection, _ hello: Hello) {
+    private func welcome(_ connection: PeerConnection, _ hello: Hello) throws(WireError) {
+        guard !hello.isPeerUnknown else { throw .invalid("a hello with a flag that only an answer may have") }
+        var reply = transport.hello(to: hello.member, on: hello.channel)
         if let refusal = transport.refusal(of: hello, dialled: nil) {
-            return connection.end(PeerConnection.Ending(cause: refusal))
+            if refusal.isOfFormerMember {
+                reply.isPeerUnknown = true
+                send(reply, on: connection)
+            }
+            return connection.end(PeerConnection.Ending(cause: refusal.cause))
         }
         strangers[ObjectIdentifier(connection)] = nil
         refusals[connection.remoteHost] = nil
@@ -106,16 +117,34 @@ final class PeerListener: PeerConnectionOwner {
         let key = Key(member: hello.member, channel: hello.channel)
         let older = accepted.updateValue(connection, forKey: key)
         older?.end(.replaced)
-        var bytes = ByteBuffer()
-        FrameEncoder.write(helloReply: transport.hello(to: hello.member, on: hello.channel), into: &bytes)
-        connection.write(bytes)
+        send(reply, on: connection)
         transport.delegate.transportAccepted(hello)
+    }
+
+    private func send(_ reply: Hello, on connection: PeerConnection) {
+        var bytes = ByteBuffer()
+        FrameEncoder.write(helloReply: reply, into: &bytes)
+        connection.write(bytes)
+    }
+
+    /// Tells a node that is to become a member who it is.
+    private func answer(_ connection: PeerConnection, _ request: JoinRequest) {
+        let reply = transport.delegate.joinReply(to: request)
+        var bytes = ByteBuffer()
+        FrameEncoder.write(reply, into: &bytes)
+        connection.write(bytes)
+        if case .unknown = reply {
+            connection.end(PeerConnection.Ending(cause: "\(request.label) asks to join, but is no member yet"))
+        } else {
+            connection.end(.joinAnswered)
+        }
     }
 
     private func logRefusal(of connection: PeerConnection, _ ending: PeerConnection.Ending) {
         let host = connection.remoteHost
-        // A probe that only connects is no news.
-        guard ending != .closedByPeer, ending != .stopped, refusals[host] != ending.cause else { return }
+        // A probe that only connects is no news, nor is an answer.
+        let isNews = ending != .closedByPeer && ending != .stopped && ending != .joinAnswered
+        guard isNews, refusals[host] != ending.cause else { return }
         if refusals.count >= TransportOptions.maxRememberedRefusals { refusals.removeAll(keepingCapacity: true) }
         refusals[host] = ending.cause
         logger.warning("refused a replication connection: \(ending)", metadata: ["from": "\(host)"])

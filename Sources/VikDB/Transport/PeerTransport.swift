@@ -3,13 +3,27 @@ import NIOCore
 import VikWire
 
 /// The node's connections to its peers: two to each that it dials and sends on, two from each that it accepts and
-/// receives on (design rule 6; `proto-spec.md`).
+/// receives on, and a third one either way while a snapshot is sent (design rule 6; `proto-spec.md`).
 ///
 /// Bound to the node's loop: made, used and called back there, and not Sendable. It lives until ``close()``.
 package final class PeerTransport {
     private struct Links {
         let control: PeerLink
         let bulk: PeerLink
+        /// Only while it is wanted.
+        var snapshot: PeerLink?
+
+        func start() {
+            control.start()
+            bulk.start()
+            snapshot?.start()
+        }
+
+        func stop(_ ending: PeerConnection.Ending) {
+            control.stop(ending)
+            bulk.stop(ending)
+            snapshot?.stop(ending)
+        }
     }
 
     let eventLoop: any EventLoop
@@ -60,32 +74,46 @@ package final class PeerTransport {
         }.nonisolated()
     }
 
-    /// Replaces the list of peers: new ones are dialled, those that are gone or have moved are let go.
+    /// Replaces the list of peers: new ones are dialled, those that are gone are let go, those that have moved are
+    /// dialled at their new address. Without effect once closed.
     package func setPeers(_ peers: [(member: MemberID, address: HostPort)]) {
-        precondition(!isClosed, "a closed transport has no peers")
-        precondition(peers.count < WireLimits.maxMembers, "a configuration has no more members")
+        guard !isClosed else { return }
         let wanted = Dictionary(
             peers.lazy.filter { $0.member != self.identity.member }.map { ($0.member, $0.address) },
             uniquingKeysWith: { $1 })
-        for (member, old) in links where wanted[member] != old.control.address {
+        precondition(wanted.count < WireLimits.maxMembers, "a configuration has no more members")
+        let former = links
+        for (member, old) in former where wanted[member] != old.control.address {
             links[member] = nil
-            old.control.stop(.notPeer)
-            old.bulk.stop(.notPeer)
+            old.stop(.notPeer)
         }
         for (member, address) in wanted where links[member] == nil {
             links[member] = Links(
                 control: PeerLink(to: member, at: address, on: .control, of: self),
                 bulk: PeerLink(to: member, at: address, on: .bulk, of: self))
+            if former[member]?.snapshot != nil { openSnapshotConnection(to: member) }
         }
         listener.endConnections { links[$0] != nil }
-        if isStarted { startLinks() }
+        startLinks()
     }
 
     private func startLinks() {
-        for link in links.values {
-            link.control.start()
-            link.bulk.start()
-        }
+        guard isStarted else { return }
+        for link in links.values { link.start() }
+    }
+
+    /// Dials a peer's connection for a snapshot, and goes on dialling it until it is closed or the peer is one no more.
+    package func openSnapshotConnection(to member: MemberID) {
+        guard let link = links[member], link.snapshot == nil else { return }
+        links[member]!.snapshot = PeerLink(to: member, at: link.control.address, on: .snapshot, of: self)
+        startLinks()
+    }
+
+    /// What has not been flushed is lost. If it was connected, the delegate is told that it is no longer.
+    package func closeSnapshotConnection(to member: MemberID) {
+        let snapshot = links[member]?.snapshot
+        links[member]?.snapshot = nil
+        snapshot?.stop(.notNeeded)
     }
 
     /// Queues a message for the next ``flush()``; dropped if the peer is not connected or reads too slowly.
@@ -94,7 +122,7 @@ package final class PeerTransport {
         switch message.channel {
         case .control: link.control.send(message)
         case .bulk: link.bulk.send(message)
-        case .snapshot: break
+        case .snapshot: link.snapshot?.send(message)
         }
     }
 
@@ -103,6 +131,7 @@ package final class PeerTransport {
         for link in links.values {
             link.control.flush()
             link.bulk.flush()
+            link.snapshot?.flush()
         }
     }
 
@@ -110,10 +139,7 @@ package final class PeerTransport {
     package func close() -> EventLoopFuture<Void> {
         isClosed = true
         isStarted = false
-        for link in links.values {
-            link.control.stop(.stopped)
-            link.bulk.stop(.stopped)
-        }
+        for link in links.values { link.stop(.stopped) }
         links = [:]
         listener.stop()
         guard let serverSocket else { return eventLoop.makeSucceededVoidFuture() }
@@ -127,7 +153,7 @@ package final class PeerTransport {
         identity.hello(to: peer, on: channel, delegate.localHello(to: peer))
     }
 
-    func refusal(of hello: Hello, dialled: (member: MemberID, channel: VikWire.Channel)?) -> String? {
+    func refusal(of hello: Hello, dialled: (member: MemberID, channel: VikWire.Channel)?) -> HelloRefusal? {
         identity.refusal(of: hello, incarnation: delegate.localHello(to: hello.member).incarnation, dialled: dialled) {
             links[$0] != nil
         }

@@ -23,6 +23,12 @@ package struct RetryDelay {
         return .nanoseconds(pause)
     }
 
+    /// As if the ceiling had been reached already.
+    package mutating func longest() -> TimeAmount {
+        ceiling = most
+        return next()
+    }
+
     /// After a success.
     package mutating func reset() {
         ceiling = least

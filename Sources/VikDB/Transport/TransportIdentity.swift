@@ -21,7 +21,8 @@ package struct TransportIdentity: Sendable {
     func hello(to peer: MemberID, on channel: VikWire.Channel, _ local: LocalHello) -> Hello {
         Hello(
             channel: channel, incarnation: local.incarnation, member: member, peer: peer, store: store,
-            state: local.state, recordedStore: local.recordedStore, label: label, address: address.description, apiAddress: apiAddress.description)
+            state: local.state, recordedStore: local.recordedStore, label: label, address: address.description,
+            apiAddress: apiAddress.description)
     }
 
     /// Why a well-formed Hello is not that of a peer of this node; nil: it is. `proto-spec.md` has the rules.
@@ -30,32 +31,51 @@ package struct TransportIdentity: Sendable {
     func refusal(
         of hello: Hello, incarnation: Incarnation, dialled: (member: MemberID, channel: VikWire.Channel)?,
         isPeer: (MemberID) -> Bool
-    ) -> String? {
+    ) -> HelloRefusal? {
         let who = "\(hello.label) at \(hello.address)"
+        let isOfOwnCluster = hello.incarnation == incarnation && incarnation != .zero
         if hello.member == member {
-            return "\(who) has this node's own member id"
+            return HelloRefusal(cause: "\(who) has this node's own member id")
         }
         if let dialled, hello.member != dialled.member {
-            return "\(who) answers, which is another member"
+            return HelloRefusal(cause: "\(who) answers, which is another member")
         }
         if let dialled, hello.channel != dialled.channel {
-            return "\(who) answers for the other channel"
+            return HelloRefusal(cause: "\(who) answers for the other channel")
         }
         if !isPeer(hello.member) {
-            return "\(who) is not a member of this cluster"
+            return HelloRefusal(
+                cause: "\(who) is not a member of this cluster",
+                isOfFormerMember: dialled == nil && isOfOwnCluster && hello.peer == member)
+        }
+        if hello.label == label {
+            return HelloRefusal(cause: "\(who) has this node's own -node-id")
         }
         if hello.peer != member {
-            return "\(who) means to reach another member"
+            return HelloRefusal(cause: "\(who) means to reach another member")
         }
         if hello.incarnation != incarnation, hello.incarnation != .zero, incarnation != .zero {
-            return "\(who) belongs to another cluster"
+            return HelloRefusal(cause: "\(who) belongs to another cluster")
+        }
+        if hello.isPeerUnknown, !isOfOwnCluster {
+            return HelloRefusal(cause: "\(who) does not know this node, but may belong to another cluster")
         }
         return nil
     }
 }
 
-/// Receives what the transport has to say; all calls come on the node's loop, none from within a call to the transport.
-/// The transport does not keep its delegate alive: it is closed before its delegate goes.
+/// Why a Hello ends its connection. A plain value.
+struct HelloRefusal {
+    /// The same words for the same cause.
+    let cause: String
+    /// Its sender belongs to this cluster's incarnation but is no member: it was removed, perhaps while it was away,
+    /// and is told so.
+    var isOfFormerMember = false
+}
+
+/// Receives what the transport has to say; all calls come on the node's loop, none from within a call to the transport,
+/// and each may call the transport. The transport does not keep its delegate alive: it is closed before its delegate
+/// goes.
 package protocol TransportDelegate: AnyObject {
     /// A message from a peer that is through its handshake. Those of one read come one by one …
     func transportReceived(_ message: Message, from peer: Hello)
@@ -67,6 +87,11 @@ package protocol TransportDelegate: AnyObject {
     func transportDisconnected(_ member: MemberID, _ channel: VikWire.Channel)
     /// A peer's connection to this node is through its handshake.
     func transportAccepted(_ peer: Hello)
+    /// A peer of this node's own incarnation answered that this node is no member. It may be behind itself; the
+    /// transport goes on asking it, with its longest pause.
+    func transportIsUnknown(to peer: Hello)
+    /// Asked when a node that does not know its member id wants to be told.
+    func joinReply(to request: JoinRequest) -> JoinReply
     /// Asked at each handshake.
     func localHello(to member: MemberID) -> LocalHello
 }

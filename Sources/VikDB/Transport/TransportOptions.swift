@@ -12,12 +12,16 @@ package struct TransportOptions: Sendable {
     package var minRetryDelay: TimeAmount = .milliseconds(50)
     package var maxRetryDelay: TimeAmount = .seconds(2)
     /// Bytes that may wait on a connection, the last message above them included in whole. A control message beyond is
-    /// dropped; an append beyond closes the connection, so that the leader probes anew.
+    /// dropped; an append beyond closes the connection, so that the leader probes anew, and so does a part of a
+    /// snapshot, of which a sender has no more under way than fits.
     package var maxControlQueueBytes = 4 << 20
     package var maxBulkQueueBytes = 64 << 20
+    package var maxSnapshotQueueBytes = 64 << 20
     /// Accepted connections that are not yet through the handshake. Those that are need no limit of their own: there
     /// is one of each channel for each peer.
     package var maxStrangers = 64
+    /// What both sides of every connection must know; nil: whoever reaches the port is trusted.
+    package var secret: ClusterSecret?
     /// Seed of the jitter.
     package var seed: UInt64
 
@@ -35,7 +39,8 @@ package struct TransportOptions: Sendable {
     func maxQueueBytes(_ channel: VikWire.Channel) -> Int {
         switch channel {
         case .control: maxControlQueueBytes
-        case .bulk, .snapshot: maxBulkQueueBytes
+        case .bulk: maxBulkQueueBytes
+        case .snapshot: maxSnapshotQueueBytes
         }
     }
 }

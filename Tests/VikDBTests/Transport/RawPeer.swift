@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import Synchronization
+import Testing
 import VikWire
 
 /// A bare socket that says what the test says, dialled or accepted.
@@ -10,6 +11,8 @@ final class RawPeer: Sendable {
 
     private struct State {
         var received = ByteBuffer()
+        /// What ``next(_:)`` has not taken yet.
+        var unread = ByteBuffer()
         var isClosed = false
     }
 
@@ -19,7 +22,10 @@ final class RawPeer: Sendable {
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             var bytes = unwrapInboundIn(data)
-            state.withLock { _ = $0.received.writeBuffer(&bytes) }
+            state.withLock {
+                $0.unread.writeImmutableBuffer(bytes)
+                _ = $0.received.writeBuffer(&bytes)
+            }
         }
 
         func channelInactive(context: ChannelHandlerContext) {
@@ -52,6 +58,18 @@ final class RawPeer: Sendable {
     var received: ByteBuffer { collector.state.withLock { $0.received } }
     var isClosed: Bool { collector.state.withLock { $0.isClosed } }
 
+    /// Waits for the next frame, which must be one that `mode` allows; nil: the connection ended before it.
+    func next(_ mode: FrameDecoder.Mode) async throws -> Frame? {
+        var frame: Frame?
+        try await eventually("a frame or the end") {
+            try collector.state.withLock { state in
+                frame = try FrameDecoder(mode: mode).next(from: &state.unread)
+                return frame != nil || state.isClosed
+            }
+        }
+        return frame
+    }
+
     func stopReading() async throws {
         try await socket.setOption(.autoRead, value: false).get()
     }
@@ -83,25 +101,48 @@ extension Hello {
             address: "127.0.0.1:\(9_000 + number)", apiAddress: "127.0.0.1:\(8_000 + number)")
     }
 
-    var dialled: ByteBuffer {
+    var dialled: ByteBuffer { .framing { FrameEncoder.write(hello: self, into: &$0) } }
+
+    var answered: ByteBuffer { .framing { FrameEncoder.write(helloReply: self, into: &$0) } }
+}
+
+extension AuthenticationChallenge {
+    var frame: ByteBuffer { .framing { FrameEncoder.write(self, into: &$0) } }
+}
+
+extension AuthenticationReply {
+    var frame: ByteBuffer { .framing { FrameEncoder.write(self, into: &$0) } }
+}
+
+extension AuthenticationProof {
+    var frame: ByteBuffer { .framing { FrameEncoder.write(self, into: &$0) } }
+}
+
+extension JoinRequest {
+    var frame: ByteBuffer { .framing { FrameEncoder.write(self, into: &$0) } }
+}
+
+extension JoinReply {
+    var frame: ByteBuffer { .framing { FrameEncoder.write(self, into: &$0) } }
+}
+
+extension ByteBuffer {
+    fileprivate static func framing(_ write: (inout ByteBuffer) -> Void) -> ByteBuffer {
         var bytes = ByteBuffer()
-        FrameEncoder.write(hello: self, into: &bytes)
+        write(&bytes)
         return bytes
     }
 
-    var answered: ByteBuffer {
-        var bytes = ByteBuffer()
-        FrameEncoder.write(helloReply: self, into: &bytes)
+    /// With one byte changed.
+    func damaged(at offset: Int) -> ByteBuffer {
+        var bytes = self
+        bytes.setInteger(getInteger(at: offset, as: UInt8.self)! ^ 1, at: offset)
         return bytes
     }
 }
 
 extension Message {
-    var frame: ByteBuffer {
-        var bytes = ByteBuffer()
-        FrameEncoder.write(self, into: &bytes)
-        return bytes
-    }
+    var frame: ByteBuffer { .framing { FrameEncoder.write(self, into: &$0) } }
 
     static func heartbeat(round: UInt64) -> Message {
         .heartbeat(Heartbeat(term: 1, commit: 0, round: round))

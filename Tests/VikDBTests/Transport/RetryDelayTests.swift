@@ -28,4 +28,12 @@ import VikDB
         #expect(Self.pauses(&same) == pauses)
         #expect(Self.pauses(&other) != pauses)
     }
+
+    @Test func longestIsOfTheCap() {
+        var delay = Self.delay(seed: 1)
+        for _ in 0..<5 { #expect(delay.longest() >= .seconds(1)) }
+        #expect(delay.next() >= .seconds(1))
+        delay.reset()
+        #expect(delay.next() <= .milliseconds(50))
+    }
 }

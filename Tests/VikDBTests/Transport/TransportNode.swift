@@ -10,6 +10,9 @@ import VikWire
 final class TransportNode: Sendable {
     let member: MemberID
     let store: StoreID
+    let label: String
+    /// What a node that joins is told.
+    let joinReply = Mutex(JoinReply.unknown)
     let seen = Mutex(Seen())
     let log = LogRecorder()
     let loop: any EventLoop
@@ -31,6 +34,9 @@ final class TransportNode: Sendable {
         var disconnected: [Link] = []
         var accepted: [Hello] = []
         var greeted: [Hello] = []
+        /// Peers that said that this node is no member.
+        var unknownTo: [Hello] = []
+        var joinRequests: [JoinRequest] = []
 
         /// Links that are up now.
         var up: Set<Link> {
@@ -80,9 +86,19 @@ final class TransportNode: Sendable {
         func transportAccepted(_ peer: Hello) {
             node.seen.withLock { $0.accepted.append(peer) }
         }
+
+        func transportIsUnknown(to peer: Hello) {
+            node.seen.withLock { $0.unknownTo.append(peer) }
+        }
+
+        func joinReply(to request: JoinRequest) -> JoinReply {
+            node.seen.withLock { $0.joinRequests.append(request) }
+            return node.joinReply.withLock { $0 }
+        }
     }
 
-    init(_ number: UInt64) {
+    init(_ number: UInt64, label: String? = nil) {
+        self.label = label ?? "node\(number)"
         member = MemberID(rawValue: number)
         store = StoreID(high: number, low: number)
         loop = MultiThreadedEventLoopGroup.singleton.next()
@@ -94,7 +110,7 @@ final class TransportNode: Sendable {
 
     /// Starts without peers: whose ports are known only once they listen.
     func start(
-        port: Int = 0, incarnation: Incarnation = .zero, state: StoreState = .empty,
+        port: Int = TestPorts.take(), incarnation: Incarnation = .zero, state: StoreState = .empty,
         configure: @escaping @Sendable (inout TransportOptions) -> Void = { _ in }
     ) async throws {
         let bound = try await loop.flatSubmit { [self] in
@@ -105,12 +121,12 @@ final class TransportNode: Sendable {
             let delegate = Delegate(node: self, localHello: LocalHello(incarnation: incarnation, state: state))
             do {
                 let identity = TransportIdentity(
-                    member: member, store: store, label: "node\(member)",
+                    member: member, store: store, label: label,
                     address: try HostPort(host: "127.0.0.1", port: 9_000 + Int(member.rawValue)),
                     apiAddress: try HostPort(host: "127.0.0.1", port: 8_000 + Int(member.rawValue)))
                 let transport = PeerTransport(
                     eventLoop: loop, identity: identity,
-                    listenOn: try HostPort(host: "127.0.0.1", port: port, forListening: true), peers: [],
+                    listenOn: try HostPort(host: "127.0.0.1", port: port), peers: [],
                     delegate: delegate, logger: log.logger, options: options)
                 parts.value = (transport, delegate)
                 return transport.start()
@@ -136,6 +152,14 @@ final class TransportNode: Sendable {
         }
     }
 
+    func openSnapshotConnection(to member: MemberID) async throws {
+        try await onLoop { $0.openSnapshotConnection(to: member) }
+    }
+
+    func closeSnapshotConnection(to member: MemberID) async throws {
+        try await onLoop { $0.closeSnapshotConnection(to: member) }
+    }
+
     func stop() async throws {
         try await loop.flatSubmit { [self] in
             guard let transport = parts.value?.transport else { return loop.makeSucceededVoidFuture() }
@@ -154,6 +178,14 @@ final class TransportNode: Sendable {
             let end = NIODeadline.now() + stall
             while NIODeadline.now() < end {}
         }.get()
+    }
+
+    /// Closes the transport, and then uses it as `body` says.
+    func closing(_ body: @escaping @Sendable (PeerTransport) -> Void) async throws {
+        try await onLoop { transport in
+            _ = transport.close()
+            body(transport)
+        }
     }
 
     private func onLoop(_ body: @escaping @Sendable (PeerTransport) -> Void) async throws {
@@ -201,21 +233,26 @@ func eventually(
     }
 }
 
-/// Keeps log lines of level warning and above.
+/// Keeps log lines of level warning, or another, and above.
 final class LogRecorder: Sendable {
     private let kept = Mutex<[String]>([])
+    private let level: Logger.Level
+
+    init(level: Logger.Level = .warning) {
+        self.level = level
+    }
 
     var warnings: [String] { kept.withLock { $0 } }
 
     var logger: Logger {
-        Logger(label: "transport") { _ in Handler(recorder: self) }
+        Logger(label: "transport") { _ in Handler(recorder: self, logLevel: level) }
     }
 
     private struct Handler: LogHandler {
         let recorder: LogRecorder
         var metadataProvider: Logger.MetadataProvider?
         var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.warning
+        var logLevel: Logger.Level
 
         subscript(metadataKey key: String) -> Logger.Metadata.Value? {
             get { metadata[key] }

@@ -52,12 +52,6 @@ import VikWire
         return hello.dialled
     }
 
-    private static func damaged(_ offset: Int) -> ByteBuffer {
-        var bytes = Hello.from(3, to: 1, .control).dialled
-        bytes.setInteger(bytes.getInteger(at: offset, as: UInt8.self)! ^ 1, at: offset)
-        return bytes
-    }
-
     static let refusedHellos: [String: ByteBuffer] = [
         "HTTP": ByteBuffer(string: "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         "length 0": header(length: 0),
@@ -68,11 +62,13 @@ import VikWire
         "an append before the hello": Message.append(after: 0, count: 1, bytes: 1).frame,
         "an answer instead of a hello": Hello.from(3, to: 1, .control).answered,
         "a type for later": header(length: 40, type: 32),
-        "a bad checksum": damaged(8),
-        "another magic": damaged(12),
+        "a bad checksum": Hello.from(3, to: 1, .control).dialled.damaged(at: 8),
+        "another magic": Hello.from(3, to: 1, .control).dialled.damaged(at: 12),
         "a later version": hello { ($0.minVersion, $0.maxVersion) = (2, 3) },
         "an unknown member": hello { $0.member = MemberID(rawValue: 4) },
         "the node's own member id": hello { $0.member = MemberID(rawValue: 1) },
+        "the node's own label": hello { $0.label = "node1" },
+        "a flag that only an answer may have": hello { $0.isPeerUnknown = true },
         "another member meant": hello { $0.peer = MemberID(rawValue: 2) },
         "another cluster": hello { $0.incarnation = Incarnation(high: 1, low: 2) },
         "a challenge that this node has no secret for": header(length: 44, type: 3),
@@ -198,35 +194,8 @@ import VikWire
         }
     }
 
-    /// A node that dials a listener which answers as the test says; the listener's connections.
-    private static func dialling(
-        _ configure: @escaping @Sendable (inout TransportOptions) -> Void = { _ in },
-        answer: @escaping @Sendable (VikWire.Channel) -> ByteBuffer,
-        _ body: (TransportNode, _ connections: () -> [RawPeer]) async throws -> Void
-    ) async throws {
-        let connections = Mutex<[RawPeer]>([])
-        let listener = try await RawPeer.listen { raw in
-            connections.withLock { $0.append(raw) }
-            Task {
-                try await eventually("a hello") { raw.received.readableBytes > 100 || raw.isClosed }
-                var received = raw.received
-                guard let frame = try FrameDecoder(mode: .hello).next(from: &received) else { return }
-                try await raw.send(answer(try Hello(from: frame).channel))
-            }
-        }
-        let node = TransportNode(1)
-        try await TransportNode.running([node]) {
-            try await node.start(configure: configure)
-            let address = try HostPort(host: "127.0.0.1", port: listener.localAddress!.port!)
-            try await node.setPeers([(MemberID(rawValue: 3), address)])
-            try await body(node) { connections.withLock { $0 } }
-        }
-        try await listener.close()
-        for raw in connections.withLock({ $0 }) { try await raw.close() }
-    }
-
     @Test func wrongAnswerIsRefusedAndLoggedOnce() async throws {
-        try await Self.dialling(answer: { Hello.from(4, to: 1, $0).answered }) { node, connections in
+        try await TransportNode.dialling(answer: { Hello.from(4, to: 1, $0).answered }) { node, connections in
             try await eventually("several attempts") { connections().count >= 8 }
             #expect(node.seen.withLock { $0.connected.isEmpty })
             #expect(node.log.warnings.count == 2, "one line for each channel: \(node.log.warnings)")
@@ -235,7 +204,7 @@ import VikWire
 
     @Test func closingStopsRetriesThatAreDue() async throws {
         for _ in 0..<5 {
-            try await Self.dialling(answer: { Hello.from(4, to: 1, $0).answered }) { node, connections in
+            try await TransportNode.dialling(answer: { Hello.from(4, to: 1, $0).answered }) { node, connections in
                 try await eventually("a pause between attempts") { connections().count >= 4 }
                 try await node.closeTogetherWithTimers(stall: .milliseconds(60))
                 let before = connections().count
@@ -246,7 +215,7 @@ import VikWire
     }
 
     @Test func acceptorMayNotSpeakAfterItsHello() async throws {
-        try await Self.dialling(answer: { Hello.from(3, to: 1, $0).answered }) { node, connections in
+        try await TransportNode.dialling(answer: { Hello.from(3, to: 1, $0).answered }) { node, connections in
             try await eventually("both links") { node.seen.withLock { $0.up.count } == 2 }
             let first = connections()
             try await first[0].send(Message.heartbeat(round: 1).frame)
@@ -261,7 +230,7 @@ import VikWire
     @Test func bulkConnectionThatIsNotReadIsClosedAtItsLimit() async throws {
         let limit = 1 << 20
         let size = 256 << 10
-        try await Self.dialling(
+        try await TransportNode.dialling(
             { $0.maxBulkQueueBytes = limit }, answer: { Hello.from(3, to: 1, $0).answered }
         ) { node, connections in
             try await eventually("both links") { node.seen.withLock { $0.up.count } == 2 }

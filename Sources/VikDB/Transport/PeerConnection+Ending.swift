@@ -1,0 +1,62 @@
+import NIOCore
+import NIOPosix
+import VikWire
+
+extension PeerConnection {
+    /// Why a connection ended.
+    struct Ending: Equatable {
+        /// The same words for the same cause, so that a repetition can be told.
+        var cause: String
+        /// What differs from one time to the next.
+        var detail = ""
+
+        static let closedByPeer = Ending(cause: "closed by the peer")
+        static let unanswered = Ending(cause: "closed by the peer without an answer, its log says why")
+        static let handshakeTimedOut = Ending(cause: "the handshake took too long")
+        static let queueFull = Ending(cause: "the peer reads too slowly, its send queue is full")
+        static let replaced = Ending(cause: "replaced by a newer connection")
+        static let notPeer = Ending(cause: "no longer a peer")
+        static let notNeeded = Ending(cause: "no longer needed")
+        static let stopped = Ending(cause: "stopped")
+        static let tooManyStrangers = Ending(cause: "too many connections have not said hello")
+        static let unknownToPeer = Ending(cause: "it says that this node is no member of the cluster, or no longer")
+        static let joinAnswered = Ending(cause: "asked who it is")
+
+        static func violation(_ error: WireError) -> Ending {
+            Ending(cause: violationCause, detail: error.description)
+        }
+
+        var isViolation: Bool { cause == Self.violationCause }
+
+        private static let violationCause = "broke the protocol"
+    }
+}
+
+/// The cluster's secret.
+extension PeerConnection.Ending {
+    static let onlyPeerHasSecret = Self(cause: "the peer uses -cluster-secret-file, this node has none")
+    static let onlyThisNodeHasSecret = Self(cause: "this node uses -cluster-secret-file, the peer has none")
+    static let otherSecret = Self(cause: "the peer's -cluster-secret-file does not hold the secret of this node's")
+    static let closedAtChallenge = Self(
+        cause: "closed by the peer when asked for the secret: it may have no -cluster-secret-file, its log says why")
+    static let closedAtProof = Self(
+        cause:
+            "closed by the peer when shown that this node knows the secret: its -cluster-secret-file may hold another")
+}
+
+extension PeerConnection.Ending {
+    /// Without the port of this end, which differs from one attempt to the next.
+    static func failed(toConnect error: any Error) -> PeerConnection.Ending {
+        guard let error = error as? NIOConnectionError else {
+            return PeerConnection.Ending(cause: errorText(of: error))
+        }
+        let reason: any Error = error.connectionErrors.first?.error ?? error.dnsAError ?? error.dnsAAAAError ?? error
+        return PeerConnection.Ending(cause: errorText(of: reason))
+    }
+}
+
+extension PeerConnection.Ending: CustomStringConvertible {
+    var description: String {
+        detail.isEmpty ? cause : "\(cause): \(detail)"
+    }
+}

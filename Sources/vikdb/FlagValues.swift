@@ -52,6 +52,11 @@ enum FlagValues {
         return text
     }
 
+    static func file(_ text: String) throws -> String {
+        guard !text.isEmpty else { throw ValidationError("expected a file") }
+        return text
+    }
+
     /// A whole number in `range`.
     static func number(_ range: ClosedRange<Int>) -> @Sendable (String) throws -> Int {
         { text in

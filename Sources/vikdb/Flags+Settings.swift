@@ -1,11 +1,12 @@
+import Logging
 import VikDB
 import VikWire
 
 extension Flags {
-    /// What the node is started with. `-cluster` and `-node-id` are given both or neither.
-    func settings() throws(StartError) -> NodeSettings {
+    /// What the node is started with.
+    func settings(_ logger: Logger) throws(StartError) -> NodeSettings {
         var settings = NodeSettings(logDirectory: walPath, tableDirectory: sstableDir)
-        settings.replication = try replication()
+        settings.replication = try replication(logger)
         settings.apiListen = addr
         settings.apiAdvertised = advertiseAddr
         settings.log = LogOptions(segmentBytes: logSegmentSize)
@@ -28,11 +29,21 @@ extension Flags {
         return settings
     }
 
-    private func replication() throws(StartError) -> NodeSettings.Replication? {
-        guard let nodeID, let cluster else { return nil }
-        let own = try OwnAddress.find(in: cluster, port: replicationPort, advertised: advertiseReplication)
-        var replication = NodeSettings.Replication(label: nodeID, cluster: cluster, ownAddress: own)
-        replication.bootstrapWithout = bootstrapWithout.flatMap { $0 }
+    /// `-node-id` has come with one of `-cluster` and `-join`.
+    private func replication(_ logger: Logger) throws(StartError) -> NodeSettings.Replication? {
+        guard let nodeID else { return nil }
+        let start: NodeSettings.Start
+        if let join {
+            start = .joining(
+                NodeSettings.Join(members: join, port: replicationPort, advertised: advertiseReplication))
+        } else {
+            var founders = NodeSettings.Founders(
+                cluster: cluster!, port: replicationPort, advertised: advertiseReplication)
+            founders.bootstrapWithout = bootstrapWithout.flatMap { $0 }
+            start = .founding(founders)
+        }
+        var replication = NodeSettings.Replication(label: nodeID, start: start)
+        if let clusterSecretFile { replication.secret = try SecretFile.read(clusterSecretFile, logger) }
         return replication
     }
 }

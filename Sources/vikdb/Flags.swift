@@ -9,8 +9,9 @@ struct Flags: ParsableCommand {
         commandName: "vikdb",
         abstract: "A node of VikDB, a replicated key-value store.",
         discussion: """
-            Without -node-id and -cluster the node runs alone. With both it is a member of a cluster; every member is \
-            started with the same -cluster.
+            Without -node-id the node runs alone. With -node-id and -cluster it is one of the nodes that found a \
+            cluster; each of them is started with the same -cluster. With -node-id and -join it becomes a member of a \
+            cluster that runs already.
             """,
         // No short name: the library would find the "h" of any misspelt flag and print the help as if asked to.
         helpNames: [.customLong("help", withSingleDash: true), .customLong("help")])
@@ -26,7 +27,7 @@ struct Flags: ParsableCommand {
 
     @Option(
         name: .both("node-id"),
-        help: .value("id", "Unique name of this node; required with -cluster."),
+        help: .value("id", "Unique name of this node in its cluster; needs -cluster or -join."),
         transform: FlagValues.label)
     var nodeID: String?
 
@@ -34,14 +35,25 @@ struct Flags: ParsableCommand {
         name: .both("cluster"),
         help: .value(
             "host:port,…",
-            "Replication addresses of all nodes, this one included; required with -node-id. Counts at the first start; "
-                + "afterwards the stored configuration does."),
+            "Replication addresses of all nodes that found the cluster, this one included; needs -node-id. Counts at "
+                + "the first start; afterwards the stored configuration does."),
         transform: FlagValues.cluster)
     var cluster: [HostPort]?
 
     @Option(
+        name: .both("join"),
+        help: .value(
+            "host:port,…",
+            "Replication addresses of some members of a cluster that this node is to become a member of; in place of "
+                + "-cluster. Counts until the node is one."),
+        transform: FlagValues.addresses)
+    var join: [HostPort]?
+
+    @Option(
         name: .both("replication-port"),
-        help: .value("port", "Port of this node's own entry of -cluster.", default: "8081"),
+        help: .value(
+            "port", "Port of this node's own entry of -cluster, or with -join of the address to add it with.",
+            default: "8081"),
         transform: FlagValues.number(1...65_535))
     var replicationPort = 8081
 
@@ -57,9 +69,20 @@ struct Flags: ParsableCommand {
     @Option(
         name: .both("advertise-replication"),
         help: .value(
-            "host:port", "The entry of -cluster that is this node, where -replication-port does not settle it."),
+            "host:port",
+            "The entry of -cluster that is this node, or with -join the address to add it with, where "
+                + "-replication-port does not settle it."),
         transform: FlagValues.address)
     var advertiseReplication: HostPort?
+
+    @Option(
+        name: .both("cluster-secret-file"),
+        help: .value(
+            "path",
+            "File with a secret, the same on all nodes, which nodes prove to each other that they know; "
+                + "\(ClusterSecret.byteCount.lowerBound) to \(ClusterSecret.byteCount.upperBound) bytes."),
+        transform: FlagValues.file)
+    var clusterSecretFile: String?
 
     @Option(
         name: .both("bootstrap-without"),
@@ -194,18 +217,28 @@ struct Flags: ParsableCommand {
 
     func validate() throws {
         if version { return }
-        if nodeID != nil, cluster == nil {
-            throw ValidationError("-node-id is given without -cluster: replication needs both, a node alone neither")
+        if cluster != nil, join != nil {
+            throw ValidationError(
+                "-cluster and -join are both given: -cluster founds a cluster, -join makes the node a member of another"
+            )
+        }
+        if nodeID != nil, cluster == nil, join == nil {
+            throw ValidationError(
+                "-node-id is given without -cluster or -join: replication needs it and one of them, a node alone none")
         }
         if nodeID == nil, cluster != nil {
             throw ValidationError("-cluster is given without -node-id: replication needs both, a node alone neither")
         }
+        if nodeID == nil, join != nil {
+            throw ValidationError("-join is given without -node-id: the cluster knows a new member by its -node-id")
+        }
         if let cluster, let stranger = bootstrapWithout.joined().first(where: { !cluster.contains($0) }) {
             throw ValidationError("-bootstrap-without \(stranger) is not an entry of -cluster")
         }
-        if cluster == nil {
-            if advertiseReplication != nil { throw ValidationError("-advertise-replication needs -cluster") }
-            if !bootstrapWithout.isEmpty { throw ValidationError("-bootstrap-without needs -cluster") }
+        if cluster == nil, !bootstrapWithout.isEmpty { throw ValidationError("-bootstrap-without needs -cluster") }
+        if nodeID == nil {
+            if advertiseReplication != nil { throw ValidationError("-advertise-replication needs -cluster or -join") }
+            if clusterSecretFile != nil { throw ValidationError("-cluster-secret-file needs -cluster or -join") }
         }
         // A leader must be able to miss a beat without losing its office.
         guard electionTimeout.lowerBound >= 2 * heartbeat else {

@@ -18,15 +18,16 @@ enum Program {
         }
         let signals = EndingSignals()
         let logger = Logger(label: "vikdb", factory: { _ in LineLogHandler(level: flags.logLevel) })
-        let node: Node
+        let started: Node?
         do throws(StartError) {
-            var settings = try flags.settings()
+            var settings = try flags.settings(logger)
             settings.gateway.maxConnections = try DescriptorLimit.raised().connections(
                 wanted: flags.maxConnections, logger: logger)
-            node = try Node.start(settings, logger: logger)
+            started = try start(settings, signals, logger)
         } catch {
             refuse("\(error)", status: error.exitStatus)
         }
+        guard let node = started else { return }
         announce(node, flags, logger)
 
         let ending = Mutex(Ending())
@@ -49,6 +50,45 @@ enum Program {
         node.stop()
         exitIfFailed(ending.withLock { $0.failure })
         logger.notice("stopped")
+    }
+
+    /// Nil: a signal came while the node waited to become a member of a cluster.
+    private static func start(
+        _ settings: NodeSettings, _ signals: EndingSignals, _ logger: Logger
+    ) throws(StartError) -> Node? {
+        let stores = try OpenedStores.open(settings)
+        var joined: JoinedMember?
+        if let request = try stores.joinRequest(settings) {
+            joined = join(settings, request, signals, logger)
+            if joined == nil { return nil }
+        }
+        return try Node.start(settings, stores: stores, joined: joined, logger: logger)
+    }
+
+    /// Asks the cluster who this node is, for as long as no signal comes.
+    private static func join(
+        _ settings: NodeSettings, _ request: JoinRequest, _ signals: EndingSignals, _ logger: Logger
+    ) -> JoinedMember? {
+        guard let replication = settings.replication, case .joining(let join) = replication.start else {
+            preconditionFailure("only a node with -join asks who it is")
+        }
+        var options = TransportOptions(seed: .random(in: .min ... .max))
+        options.secret = replication.secret
+        let answer = Mutex<JoinedMember?>(nil)
+        let joining = Joining(join, request, options: options, logger: logger) { joined in
+            answer.withLock { $0 = joined }
+            signals.end()
+        }
+        let signal = signals.wait()
+        joining.stop()
+        // A signal that came together with the answer is still pending, and ends the node once it is started.
+        let joined = answer.withLock { $0 }
+        if let joined {
+            logger.notice("the cluster knows this node", metadata: ["member": "\(joined.id)"])
+        } else {
+            logger.notice("stopped before the node was a member", metadata: ["signal": "\(signal)"])
+        }
+        return joined
     }
 
     private struct Ending {

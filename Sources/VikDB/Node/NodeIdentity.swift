@@ -6,23 +6,23 @@ package struct NodeIdentity: Sendable {
     package let store: StoreID
     /// `-node-id`.
     package let label: String
-    /// Its own entry of `-cluster`; for a node alone, a name that no peer ever dials.
+    /// Its replication address, as the configuration has it; for a node alone, a name that no peer ever dials.
     package let address: String
     /// What other members tell clients about this one (design rule 13).
     package let apiAddress: String
-    /// False for a node alone, without `-node-id` and `-cluster`.
+    /// False for a node alone, without `-node-id`.
     package let isReplicated: Bool
-    let founders: [Founding.Founder]
+    /// Who founds the cluster; nobody where the store remembers one, or joins one.
+    package let founders: [Founding.Founder]
 
     /// - Parameters:
-    ///   - cluster: all entries of `-cluster`, the own one among them.
+    ///   - cluster: all entries of `-cluster`, the own one among them, if this node may have to found the cluster.
     ///   - bootstrapWithout: entries that the first start does not wait for.
     package init(
-        store: StoreID, label: String, address: String, apiAddress: String, isReplicated: Bool,
+        member: MemberID, store: StoreID, label: String, address: String, apiAddress: String, isReplicated: Bool,
         cluster: [String], bootstrapWithout: [String] = []
     ) {
-        precondition(cluster.contains(address), "a node is a member of its own cluster")
-        self.member = .founder(address: address)
+        self.member = member
         self.store = store
         self.label = label
         self.address = address
@@ -32,5 +32,7 @@ package struct NodeIdentity: Sendable {
             Founding.Founder(
                 id: .founder(address: $0), address: $0, isOptional: bootstrapWithout.contains($0))
         }
+        precondition(
+            founders.isEmpty || founders.contains { $0.id == member }, "a founder is a member of its own cluster")
     }
 }

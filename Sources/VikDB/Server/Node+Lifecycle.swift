@@ -5,13 +5,22 @@ import VikWire
 
 /// Putting a node together, and taking it apart.
 extension Node {
-    /// Opens the stores, recovers, and starts all threads; the node is then on its way to a leader.
+    /// Opens the stores, recovers, and starts all threads; the node is then on its way to a leader. Not for a node that
+    /// joins a cluster.
     ///
     /// Blocks until the stores are recovered and the addresses are bound. On an error nothing is left behind but the
     /// directories that were created.
     package static func start(_ settings: NodeSettings, logger: Logger) throws(StartError) -> Node {
+        try start(settings, stores: try OpenedStores.open(settings), joined: nil, logger: logger)
+    }
+
+    /// - Parameter joined: what the cluster answered, if ``OpenedStores/joinRequest(_:)`` asked for that.
+    package static func start(
+        _ settings: NodeSettings, stores: OpenedStores, joined: JoinedMember?, logger: Logger
+    ) throws(StartError) -> Node {
+        let own = try OwnMember.find(
+            settings, store: stores.identity.id, stored: stores.configuration, joined: joined, logger: logger)
         var random = SplitMix64(seed: settings.seed ?? .random(in: .min ... .max))
-        let (stores, recovered) = try openStores(settings, using: &random)
 
         // Clients reach the API only once the node is complete, but its port must be known before: it is announced.
         let httpGroup = MultiThreadedEventLoopGroup(numberOfThreads: settings.httpThreads)
@@ -24,27 +33,31 @@ extension Node {
         }
         do throws(StartError) {
             let gateway = try bindGateway(settings, group: httpGroup, logger: logger)
-            let identity = identity(settings, stores: stores, apiPort: gateway?.port)
-            try StoredIdentity.check(
-                identity, cluster: settings.cluster, against: recovered.state.configurations.last?.configuration,
-                logger: logger)
-
+            let identity = identity(settings, own, store: stores.identity.id, apiPort: gateway?.port)
             let eventLoop = nodeGroup.next()
             let inbox = LoopInbox(eventLoop: eventLoop)
             let board = StatusBoard(
                 NodeStatus(isReplicated: identity.isReplicated, nodeID: identity.label))
             let seed = random.next()
             let ended = eventLoop.makePromise(of: StorageError?.self)
-            let loop = try wait(on: eventLoop, settings) {
+            let recovered = stores.recovered
+            let loop = try wait(on: eventLoop, own) {
                 try startLoop(
-                    settings, identity: identity, recovered: recovered, executor: executor, inbox: inbox,
+                    settings, own, identity: identity, recovered: recovered, executor: executor, inbox: inbox,
                     board: board, eventLoop: eventLoop, ended: ended, logger: logger, seed: seed)
             }
             let node = Node(
-                identity: identity, stores: stores, inbox: inbox, board: board, executor: executor,
+                identity: identity, stores: stores.identity, inbox: inbox, board: board, executor: executor,
                 gateway: gateway, nodeGroup: nodeGroup, httpGroup: httpGroup, loop: loop,
                 ended: ended.futureResult)
             gateway?.serve(node, announcedAs: identity.apiAddress)
+            if let replication = settings.replication, replication.secret == nil {
+                logger.warning(
+                    """
+                    no -cluster-secret-file: whoever reaches the replication port is trusted; let only the cluster's \
+                    nodes reach it
+                    """, metadata: ["replication": "\(identity.address)"])
+            }
             return node
         } catch {
             shutDownThreads()
@@ -76,25 +89,6 @@ extension Node {
 
     // MARK: Parts of the start
 
-    private static func openStores(
-        _ settings: NodeSettings, using random: inout SplitMix64
-    ) throws(StartError) -> (StoreIdentity, RecoveredNode) {
-        let fileSystem = PosixFileSystem()
-        do throws(StorageError) {
-            // A store id must differ even between nodes that were given the same seed.
-            var system = SystemRandomNumberGenerator()
-            let stores = try StoreIdentity.open(
-                walDirectory: settings.logDirectory, tableDirectory: settings.tableDirectory,
-                fileSystem: fileSystem, using: &system)
-            let recovered = try RecoveredNode.open(
-                logDirectory: settings.logDirectory, tableDirectory: settings.tableDirectory,
-                fileSystem: fileSystem, logOptions: settings.log, engineOptions: settings.engine)
-            return (stores, recovered)
-        } catch {
-            throw .storage(error)
-        }
-    }
-
     private static func bindGateway(
         _ settings: NodeSettings, group: MultiThreadedEventLoopGroup, logger: Logger
     ) throws(StartError) -> GatewayServer? {
@@ -111,16 +105,22 @@ extension Node {
         }
     }
 
-    private static func identity(_ settings: NodeSettings, stores: StoreIdentity, apiPort: Int?) -> NodeIdentity {
-        NodeIdentity(
-            store: stores.id, label: settings.replication?.label ?? loneLabel,
-            address: settings.replication?.ownAddress.description ?? loneAddress,
-            apiAddress: settings.announcedAPIAddress(boundPort: apiPort), isReplicated: settings.replication != nil,
-            cluster: settings.cluster, bootstrapWithout: settings.replication?.bootstrapWithout.map(\.description) ?? [])
+    private static func identity(
+        _ settings: NodeSettings, _ own: OwnMember, store: StoreID, apiPort: Int?
+    ) -> NodeIdentity {
+        var bootstrapWithout: [HostPort] = []
+        if case .founding(let founders) = settings.replication?.start { bootstrapWithout = founders.bootstrapWithout }
+        return NodeIdentity(
+            member: own.id, store: store, label: settings.replication?.label ?? loneLabel,
+            address: own.address?.description ?? loneAddress,
+            apiAddress: settings.announcedAPIAddress(own: own.address, boundPort: apiPort),
+            isReplicated: own.address != nil,
+            cluster: own.address == nil ? [loneAddress] : own.founders.map(\.description),
+            bootstrapWithout: bootstrapWithout.map(\.description))
     }
 
     private static func wait(
-        on eventLoop: any EventLoop, _ settings: NodeSettings,
+        on eventLoop: any EventLoop, _ own: OwnMember,
         for body: @escaping @Sendable () throws -> EventLoopFuture<NIOLoopBound<NodeLoop>>
     ) throws(StartError) -> NIOLoopBound<NodeLoop> {
         do {
@@ -129,38 +129,38 @@ extension Node {
             }.wait()
         } catch {
             throw .listen(
-                address: settings.replication?.ownAddress.description ?? "", flag: "-cluster", reason: errorText(of: error))
+                address: own.address?.description ?? "", flag: own.source, reason: errorText(of: error))
         }
     }
 
     /// On the loop.
     private static func startLoop(
-        _ settings: NodeSettings, identity: NodeIdentity, recovered: RecoveredNode, executor: ThreadExecutor,
-        inbox: LoopInbox, board: StatusBoard, eventLoop: any EventLoop, ended: EventLoopPromise<StorageError?>,
+        _ settings: NodeSettings, _ own: OwnMember, identity: NodeIdentity, recovered: RecoveredNode,
+        executor: ThreadExecutor, inbox: LoopInbox, board: StatusBoard, eventLoop: any EventLoop,
+        ended: EventLoopPromise<StorageError?>,
         logger: Logger, seed: UInt64
     ) throws -> EventLoopFuture<NIOLoopBound<NodeLoop>> {
         let sender = TransportSender()
         let shell = NodeShell(
             identity: identity, options: settings.node, recovered: recovered, executor: executor, inbox: inbox,
             peers: sender, board: board, logger: logger, seed: seed)
-        let loop = NodeLoop(eventLoop: eventLoop, inbox: inbox, shell: shell, sender: sender, board: board, ended: ended)
+        let loop = NodeLoop(
+            eventLoop: eventLoop, inbox: inbox, shell: shell, sender: sender, board: board, ended: ended)
         inbox.connect(to: loop)
         let bound = NIOLoopBound(loop, eventLoop: eventLoop)
         let tick = TimeAmount.milliseconds(Int64(settings.node.tickMilliseconds))
-        guard let replication = settings.replication else {
+        guard let address = own.address else {
             loop.start(tick: tick)
             return eventLoop.makeSucceededFuture(bound)
         }
+        var options = TransportOptions(seed: seed)
+        options.secret = settings.replication?.secret
         let transport = PeerTransport(
             eventLoop: eventLoop,
             identity: TransportIdentity(
-                member: identity.member, store: identity.store, label: identity.label,
-                address: replication.ownAddress, apiAddress: try HostPort.parse(identity.apiAddress)),
-            listenOn: replication.ownAddress,
-            peers: replication.cluster.filter { $0 != replication.ownAddress }.map {
-                (member: MemberID.founder(address: $0.description), address: $0)
-            },
-            delegate: loop, logger: logger, options: TransportOptions(seed: seed))
+                member: identity.member, store: identity.store, label: identity.label, address: address,
+                apiAddress: try HostPort.parse(identity.apiAddress)),
+            listenOn: address, peers: own.peers, delegate: loop, logger: logger, options: options)
         sender.transport = transport
         return transport.start().assumeIsolated().map { _ in
             loop.start(tick: tick)
@@ -170,21 +170,13 @@ extension Node {
 }
 
 extension NodeSettings {
-    /// The entries of `-cluster`, or the one name of a node alone.
-    var cluster: [String] {
-        replication?.cluster.map(\.description) ?? [Node.loneAddress]
-    }
-
     /// The address that clients are sent to (design rule 13): `-advertise-addr`, else `-addr` with the host of the own
-    /// `-cluster` entry where it names all interfaces.
-    func announcedAPIAddress(boundPort: Int?) -> String {
+    /// replication address where it names all interfaces.
+    func announcedAPIAddress(own: HostPort?, boundPort: Int?) -> String {
         if let apiAdvertised { return apiAdvertised.description }
-        let own = replication?.ownAddress.host ?? "localhost"
-        guard let listen = apiListen, let boundPort else {
-            return replication?.ownAddress.description ?? "localhost:1"
-        }
+        guard let listen = apiListen, let boundPort else { return own?.description ?? "localhost:1" }
         let isWildcard = listen.host.isEmpty || listen.host == "0.0.0.0" || listen.host == "::"
-        let host = isWildcard ? own : listen.host
+        let host = isWildcard ? own?.host ?? "localhost" : listen.host
         return host.contains(":") ? "[\(host)]:\(boundPort)" : "\(host):\(boundPort)"
     }
 }

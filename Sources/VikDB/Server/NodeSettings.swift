@@ -23,15 +23,55 @@ package struct NodeSettings: Sendable {
     package struct Replication: Sendable {
         /// `-node-id`
         package var label: String
-        /// `-cluster`, the own entry among them.
-        package var cluster: [HostPort]
-        package var ownAddress: HostPort
-        package var bootstrapWithout: [HostPort] = []
+        package var start: Start
+        /// Of `-cluster-secret-file`; nil: whoever reaches the replication port is trusted.
+        package var secret: ClusterSecret?
+
+        package init(label: String, start: Start) {
+            self.label = label
+            self.start = start
+        }
 
         package init(label: String, cluster: [HostPort], ownAddress: HostPort) {
-            self.label = label
+            self.init(
+                label: label,
+                start: .founding(Founders(cluster: cluster, port: ownAddress.port, advertised: ownAddress)))
+        }
+    }
+
+    /// How a store that remembers no cluster gets into one; afterwards what it remembers counts (design rule 8).
+    package enum Start: Sendable {
+        case founding(Founders)
+        case joining(Join)
+    }
+
+    package struct Founders: Sendable {
+        /// `-cluster`, the own entry among them.
+        package var cluster: [HostPort]
+        /// `-replication-port`
+        package var port: Int
+        /// `-advertise-replication`
+        package var advertised: HostPort?
+        package var bootstrapWithout: [HostPort] = []
+
+        package init(cluster: [HostPort], port: Int, advertised: HostPort? = nil) {
             self.cluster = cluster
-            self.ownAddress = ownAddress
+            self.port = port
+            self.advertised = advertised
+        }
+    }
+
+    package struct Join: Sendable {
+        /// `-join`: any members of the cluster.
+        package var members: [HostPort]
+        /// `-replication-port` and `-advertise-replication`, for the line that tells how to add this node.
+        package var port: Int
+        package var advertised: HostPort?
+
+        package init(members: [HostPort], port: Int, advertised: HostPort? = nil) {
+            self.members = members
+            self.port = port
+            self.advertised = advertised
         }
     }
 

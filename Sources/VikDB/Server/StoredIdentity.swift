@@ -1,32 +1,37 @@
-import Logging
 import VikWire
 
-/// Holds a node's flags against the configuration that its store remembers (design rule 8): `-cluster` counts only at
-/// the first start; afterwards what is stored wins.
+/// Finds a node in the configuration that its store remembers, and holds its flags against it (design rule 8).
 enum StoredIdentity {
+    /// The member with this store, else the one with this label; nil if there is neither.
+    static func member(
+        of store: StoreID, _ label: String, isReplicated: Bool, in stored: Configuration
+    ) throws(StartError) -> Member? {
+        let found = stored.members.first { $0.store == store } ?? stored.members.first { $0.label == label }
+        if let found { try check(found, label, isReplicated: isReplicated, in: stored) }
+        return found
+    }
+
+    /// Whether `member` may be started with these flags.
     static func check(
-        _ identity: NodeIdentity, cluster: [String], against stored: Configuration?, logger: Logger
+        _ member: Member, _ label: String, isReplicated: Bool, in stored: Configuration
     ) throws(StartError) {
-        guard let stored else { return }
-        if let owner = stored.members.first(where: { $0.store == identity.store }), owner.id != identity.member {
-            let starting = identity.isReplicated ? identity.address : "a node alone"
+        let isOfCluster = !member.address.isEmpty
+        guard isReplicated == isOfCluster else {
             throw .flags(
-                "these directories belong to the member at \(owner.address) (\(owner.label)), not to \(starting): "
-                    + "start it with its own -wal-path and -sstable-dir")
+                isOfCluster
+                    ? "these directories belong to the member \(member.label) at \(member.address), not to a node "
+                        + "alone: start it with its -node-id and -cluster, or with other directories"
+                    : "these directories belong to a node alone, not to -node-id \(label): start it without -node-id, "
+                        + "or with other directories")
         }
-        guard stored.member(identity.member) != nil else {
+        guard isReplicated else { return }
+        guard member.label.isEmpty || member.label == label else {
             throw .flags(
-                "\(identity.address) is no member of the stored cluster "
-                    + "(\(stored.members.map(\.address).joined(separator: ", "))): correct -cluster and "
-                    + "-replication-port")
+                "these directories belong to the member \(member.label) at \(member.address), not to -node-id "
+                    + "\(label): start it with its own -node-id, or with its own -wal-path and -sstable-dir")
         }
-        if let other = stored.members.first(where: { $0.label == identity.label && $0.id != identity.member }) {
-            throw .flags("-node-id \(identity.label) is taken by the member at \(other.address)")
-        }
-        if Set(stored.members.map(\.address)) != Set(cluster) {
-            logger.warning(
-                "-cluster differs from the stored configuration, which counts",
-                metadata: ["stored": "\(stored.members.map(\.address).joined(separator: ","))"])
+        if let other = stored.members.first(where: { $0.label == label && $0.id != member.id }) {
+            throw .flags("-node-id \(label) is taken by the member at \(other.address)")
         }
     }
 }

@@ -9,11 +9,17 @@ final class TransportSender: PeerSender {
         transport?.send(message, to: member)
     }
 
-    func setPeers(_ members: [Member]) {}
+    func setPeers(_ members: [Member]) {
+        transport?.setPeers(OwnMember.peers(members))
+    }
 
-    func openSnapshotConnection(to member: MemberID) {}
+    func openSnapshotConnection(to member: MemberID) {
+        transport?.openSnapshotConnection(to: member)
+    }
 
-    func closeSnapshotConnection(to member: MemberID) {}
+    func closeSnapshotConnection(to member: MemberID) {
+        transport?.closeSnapshotConnection(to: member)
+    }
 
     func flush() {
         transport?.flush()

@@ -104,7 +104,8 @@ final class SimulatedProcess {
         log = recovered.log
         engine = recovered.engine
         let identity = NodeIdentity(
-            store: stores.id, label: node.label, address: node.address, apiAddress: "\(node.label):8080",
+            member: node.member, store: stores.id, label: node.label, address: node.address,
+            apiAddress: "\(node.label):8080",
             isReplicated: true, cluster: cluster)
         shell = NodeShell(
             identity: identity, options: options, recovered: recovered, executor: executor, inbox: inbox,

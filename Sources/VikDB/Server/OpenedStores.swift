@@ -1,0 +1,42 @@
+import VikWire
+
+/// A node's two directories, locked and recovered, before it is known who the node is. Made and handed on by one
+/// thread.
+package struct OpenedStores {
+    let identity: StoreIdentity
+    let recovered: RecoveredNode
+
+    /// Opens both directories, and makes them at the first start. Blocks until the log is recovered.
+    package static func open(_ settings: NodeSettings) throws(StartError) -> OpenedStores {
+        let fileSystem = PosixFileSystem()
+        do throws(StorageError) {
+            // Also where all else comes from a seed: nodes that were given the same one are different stores.
+            var system = SystemRandomNumberGenerator()
+            let identity = try StoreIdentity.open(
+                walDirectory: settings.logDirectory, tableDirectory: settings.tableDirectory,
+                fileSystem: fileSystem, using: &system)
+            let recovered = try RecoveredNode.open(
+                logDirectory: settings.logDirectory, tableDirectory: settings.tableDirectory,
+                fileSystem: fileSystem, logOptions: settings.log, engineOptions: settings.engine)
+            return OpenedStores(identity: identity, recovered: recovered)
+        } catch {
+            throw .storage(error)
+        }
+    }
+
+    /// The newest configuration in the stores, committed or not.
+    var configuration: Configuration? { recovered.state.configurations.last?.configuration }
+
+    /// What the cluster must be asked before the node can start; nil: who it is stands in its stores or its flags.
+    ///
+    /// A node that joined and was stopped before its log reached the entry that added it has to ask again.
+    package func joinRequest(_ settings: NodeSettings) throws(StartError) -> JoinRequest? {
+        guard let replication = settings.replication, case .joining = replication.start else { return nil }
+        if let configuration,
+            try StoredIdentity.member(of: identity.id, replication.label, isReplicated: true, in: configuration) != nil
+        {
+            return nil
+        }
+        return JoinRequest(store: identity.id, label: replication.label)
+    }
+}

@@ -21,6 +21,14 @@ extension ProcessTests {
                 ["-node-id", "a", "-cluster", "localhost:9001", "-bootstrap-without", "localhost:1"],
                 "-bootstrap-without"
             ),
+            (["-node-id", "a", "-cluster", "localhost:8081", "-join", "localhost:8081"], "both given"),
+            (["-join", "localhost:8081"], "-node-id"),
+            (["-node-id", "a", "-join", "localhost"], "host:port"),
+            (["-node-id", "a", "-join", "localhost:8081", "-bootstrap-without", "localhost:1"], "needs -cluster"),
+            (["-cluster-secret-file", "/none"], "-cluster-secret-file needs"),
+            (["-advertise-replication", "localhost:8081"], "-advertise-replication needs"),
+            (["-node-id", "a", "-cluster", "localhost:8081", "-cluster-secret-file", "/none"], "/none: No such file"),
+            (["-node-id", "a", "-cluster", "localhost:8081", "-cluster-secret-file", "/tmp"], "/tmp: Is a directory"),
         ])
         func wrongFlags(flags: [String], named: String) throws {
             let directory = TemporaryDirectory()

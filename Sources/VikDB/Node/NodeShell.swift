@@ -355,7 +355,9 @@ package final class NodeShell {
     private func keepHouse() {
         compactLog()
         if let founding {
-            if let member = founding.memberWithEntries {
+            if let label = founding.doubledLabel {
+                logger.error("two members of -cluster have the same -node-id", metadata: ["node_id": "\(label)"])
+            } else if let member = founding.memberWithEntries {
                 logger.warning(
                     "this store is empty but the cluster has data; it does not vote until the leader has recorded it",
                     metadata: ["member": "\(member.label)"])

@@ -9,6 +9,7 @@ extension Flags {
         settings.replication = try replication(logger)
         settings.apiListen = addr
         settings.apiAdvertised = advertiseAddr
+        settings.adminListen = adminAddr
         settings.log = LogOptions(segmentBytes: logSegmentSize)
         settings.engine.memtableMaxBytes = memtableMaxSize
         settings.engine.blockCacheBytes = blockCacheSize
@@ -18,6 +19,13 @@ extension Flags {
         settings.node.raft.heartbeatTicks = heartbeat / tick
         settings.node.raft.electionTicks = electionTimeout.lowerBound / tick...electionTimeout.upperBound / tick
         settings.node.requestWaitTicks = requestWait / tick
+        settings.node.leaderWaitTicks = 2 * electionTimeout.upperBound / tick
+        settings.node.logTailEntries = UInt64(logTailEntries)
+        settings.node.logTailBytes = UInt64(logTailBytes)
+        settings.node.logRetentionMaxBytes = UInt64(logRetentionMax)
+        settings.node.snapshotBytesPerSecond = snapshotRate == 0 ? nil : snapshotRate
+        // What is acknowledged, or on its way, still needs a segment of the log and a table.
+        settings.node.minFreeBytes = UInt64(2 * logSegmentSize + memtableMaxSize + (64 << 20))
 
         settings.gateway.readConsistency = readConsistency
         settings.gateway.maxConnections = maxConnections

@@ -67,6 +67,14 @@ struct Flags: ParsableCommand {
     var advertiseAddr: HostPort?
 
     @Option(
+        name: .both("admin-addr"),
+        help: .value(
+            "host:port",
+            "Address where alone members and leader can be changed. Default: at -addr, for callers on this machine."),
+        transform: FlagValues.listenAddress)
+    var adminAddr: HostPort?
+
+    @Option(
         name: .both("advertise-replication"),
         help: .value(
             "host:port",
@@ -124,6 +132,36 @@ struct Flags: ParsableCommand {
         help: .value("bytes", "Bytes of a segment file of the log.", default: "\(LogOptions().segmentBytes)"),
         transform: FlagValues.number(4_096...1 << 30))
     var logSegmentSize = LogOptions().segmentBytes
+
+    @Option(
+        name: .both("log-tail-entries"),
+        help: .value(
+            "entries", "Newest entries of the log kept for slow followers although the tables hold them.",
+            default: "\(NodeOptions().logTailEntries)"),
+        transform: FlagValues.number(0...1 << 40))
+    var logTailEntries = Int(NodeOptions().logTailEntries)
+
+    @Option(
+        name: .both("log-tail-bytes"),
+        help: .value("bytes", "The most bytes of them.", default: "\(NodeOptions().logTailBytes)"),
+        transform: FlagValues.number(0...1 << 40))
+    var logTailBytes = Int(NodeOptions().logTailBytes)
+
+    @Option(
+        name: .both("log-retention-max"),
+        help: .value(
+            "bytes", "Size of the log up to which it keeps what a follower that answers still needs.",
+            default: "\(NodeOptions().logRetentionMaxBytes)"),
+        transform: FlagValues.number(0...1 << 50))
+    var logRetentionMax = Int(NodeOptions().logRetentionMaxBytes)
+
+    @Option(
+        name: .both("snapshot-rate"),
+        help: .value(
+            "bytes", "Bytes of records a second, before compression, that a snapshot is sent with; 0: no limit.",
+            default: "33554432"),
+        transform: FlagValues.number(0...1 << 40))
+    var snapshotRate = 33_554_432
 
     // MARK: Time
 

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import NIOCore
 import NIOPosix
@@ -32,7 +33,14 @@ extension Node {
             try? nodeGroup.syncShutdownGracefully()
         }
         do throws(StartError) {
-            let gateway = try bindGateway(settings, group: httpGroup, logger: logger)
+            var apiOptions = settings.gateway
+            apiOptions.adminAccess = settings.adminListen == nil ? .loopback : .nobody
+            let gateway = try bindGateway(
+                settings.apiListen, "-addr", options: apiOptions, group: httpGroup, logger: logger)
+            var adminOptions = settings.gateway
+            adminOptions.adminAccess = .everyone
+            let adminGateway = try bindGateway(
+                settings.adminListen, "-admin-addr", options: adminOptions, group: httpGroup, logger: logger)
             let identity = identity(settings, own, store: stores.identity.id, apiPort: gateway?.port)
             let eventLoop = nodeGroup.next()
             let inbox = LoopInbox(eventLoop: eventLoop)
@@ -48,9 +56,10 @@ extension Node {
             }
             let node = Node(
                 identity: identity, stores: stores.identity, inbox: inbox, board: board, executor: executor,
-                gateway: gateway, nodeGroup: nodeGroup, httpGroup: httpGroup, loop: loop,
+                gateways: [gateway, adminGateway].compactMap(\.self), apiPort: gateway?.port, nodeGroup: nodeGroup, httpGroup: httpGroup, loop: loop,
                 ended: ended.futureResult)
             gateway?.serve(node, announcedAs: identity.apiAddress)
+            adminGateway?.serve(node, announcedAs: identity.apiAddress)
             if let replication = settings.replication, replication.secret == nil {
                 logger.warning(
                     """
@@ -65,16 +74,18 @@ extension Node {
         }
     }
 
-    /// Stops accepting, finishes what is in flight within seconds, closes the log with its end mark, and ends all
-    /// threads. Once.
+    /// Hands the office over if this node leads, stops accepting, finishes what is in flight within seconds, closes the
+    /// log with its end mark, and ends all threads. Once.
     package func stop() {
+        handOver()
         let loop = self.loop
         let eventLoop = nodeGroup.next()
         let lastAnswers = eventLoop.scheduleTask(in: Self.waitLimit) { loop.value.stopWaiting() }
-        if let gateway {
-            // The gateway's own drain needs the node, which goes on until all its requests are answered.
-            try? httpGroup.next().makeFutureWithTask { await gateway.stop(within: Self.stopLimit) }.wait()
+        // The gateways' own drain needs the node, which goes on until all its requests are answered.
+        let drains = gateways.map { gateway in
+            httpGroup.next().makeFutureWithTask { await gateway.stop(within: Self.stopLimit) }
         }
+        for drain in drains { try? drain.wait() }
         inbox.post(.stop)
         let giveUp = eventLoop.scheduleTask(in: Self.stopLimit) { loop.value.giveUp() }
         _ = try? ended.wait()
@@ -87,21 +98,30 @@ extension Node {
         try? nodeGroup.syncShutdownGracefully()
     }
 
+    /// Clients are still served, and sent to the new leader as soon as there is one, so that they notice nothing.
+    private func handOver() {
+        guard status.role == .leader, status.members.count > 1 else { return }
+        inbox.post(.handOver)
+        let deadline = NIODeadline.now() + Self.handOverLimit
+        while NIODeadline.now() < deadline, status.role == .leader || status.leaderID == nil {
+            usleep(Self.handOverPollMicroseconds)
+        }
+    }
+
     // MARK: Parts of the start
 
     private static func bindGateway(
-        _ settings: NodeSettings, group: MultiThreadedEventLoopGroup, logger: Logger
+        _ listen: HostPort?, _ flag: String, options: GatewayOptions, group: MultiThreadedEventLoopGroup, logger: Logger
     ) throws(StartError) -> GatewayServer? {
-        guard let listen = settings.apiListen else { return nil }
+        guard let listen else { return nil }
         do {
-            let options = settings.gateway
             let host = listen.host.isEmpty ? nil : listen.host
             return try group.next().makeFutureWithTask {
                 try await GatewayServer.bind(
                     host: host, port: listen.port, options: options, group: group, logger: logger)
             }.wait()
         } catch {
-            throw .listen(address: "\(listen)", flag: "-addr", reason: errorText(of: error))
+            throw .listen(address: "\(listen)", flag: flag, reason: errorText(of: error))
         }
     }
 

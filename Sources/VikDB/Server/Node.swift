@@ -14,7 +14,7 @@ package final class Node: KeyValueService {
     let inbox: LoopInbox
     private let board: StatusBoard
     let executor: ThreadExecutor
-    let gateway: GatewayServer?
+    let gateways: [GatewayServer]
     let nodeGroup: MultiThreadedEventLoopGroup
     let httpGroup: MultiThreadedEventLoopGroup
     let loop: NIOLoopBound<NodeLoop>
@@ -24,22 +24,25 @@ package final class Node: KeyValueService {
     static let stopLimit = TimeAmount.seconds(3)
     /// When the node answers what still waits: early enough for the answers to be out before connections are cut.
     static let waitLimit = TimeAmount.milliseconds(2_500)
+    /// How long a stop waits for another node to lead, and how often it looks.
+    static let handOverLimit = TimeAmount.seconds(1)
+    static let handOverPollMicroseconds: UInt32 = 2_000
     /// A node alone has a label but no replication address.
     static let loneLabel = "single-node"
     static let loneAddress = ""
 
     init(
         identity: NodeIdentity, stores: StoreIdentity, inbox: LoopInbox, board: StatusBoard, executor: ThreadExecutor,
-        gateway: GatewayServer?, nodeGroup: MultiThreadedEventLoopGroup, httpGroup: MultiThreadedEventLoopGroup,
+        gateways: [GatewayServer], apiPort: Int?, nodeGroup: MultiThreadedEventLoopGroup, httpGroup: MultiThreadedEventLoopGroup,
         loop: NIOLoopBound<NodeLoop>, ended: EventLoopFuture<StorageError?>
     ) {
         self.identity = identity
-        self.apiPort = gateway?.port
+        self.apiPort = apiPort
         self.stores = stores
         self.inbox = inbox
         self.board = board
         self.executor = executor
-        self.gateway = gateway
+        self.gateways = gateways
         self.nodeGroup = nodeGroup
         self.httpGroup = httpGroup
         self.loop = loop

@@ -6,6 +6,8 @@ package struct NodeSettings: Sendable {
     package var replication: Replication?
     /// Listen address of the HTTP API; nil: none (a benchmark in process).
     package var apiListen: HostPort?
+    /// `-admin-addr`: where alone members and leader may be changed; nil: at the API, from this machine.
+    package var adminListen: HostPort?
     /// `-advertise-addr`: what clients are redirected to.
     package var apiAdvertised: HostPort?
     package var logDirectory: String

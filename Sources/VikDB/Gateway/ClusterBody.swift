@@ -52,7 +52,7 @@ extension Response {
             writeQuoted(member.apiAddress)
             write(#","role":"#)
             writeQuoted(member.role.name)
-            write(#","is_leader":"#)
+            write(#","leads":"#)
             write(member.isLeader ? "true" : "false")
             writeOptional(#","match_index":"#, member.match)
             writeOptional(#","lag":"#, member.lag)

@@ -92,9 +92,9 @@ import VikWire
             #expect(
                 gateway.client().request("GET", "/cluster/members")?.text
                     == #"{"success":true,"leader_id":"node1","members":[{"node_id":"node1","member_id":"ff","#
-                    + #""address":"a:1","api_address":"a:2","role":"voter","is_leader":true},"#
+                    + #""address":"a:1","api_address":"a:2","role":"voter","leads":true},"#
                     + #"{"node_id":"node\"4","member_id":"10","address":"b:1","api_address":null,"#
-                    + #""role":"learner-to-voter","is_leader":false,"match_index":7,"lag":3,"last_contact_ms":20,"#
+                    + #""role":"learner-to-voter","leads":false,"match_index":7,"lag":3,"last_contact_ms":20,"#
                     + #""snapshot_percent":42}]}"#)
             let metrics = try #require(gateway.client().request("GET", "/metrics"))
             #expect(metrics.headers["content-type"]?.hasPrefix("text/plain; version=0.0.4") == true)

@@ -19,7 +19,7 @@ extension Flags {
         settings.node.raft.heartbeatTicks = heartbeat / tick
         settings.node.raft.electionTicks = electionTimeout.lowerBound / tick...electionTimeout.upperBound / tick
         settings.node.requestWaitTicks = requestWait / tick
-        settings.node.leaderWaitTicks = 2 * electionTimeout.upperBound / tick
+        settings.node.leaderWaitTicks = min(2 * electionTimeout.upperBound, requestWait) / tick
         settings.node.logTailEntries = UInt64(logTailEntries)
         settings.node.logTailBytes = UInt64(logTailBytes)
         settings.node.logRetentionMaxBytes = UInt64(logRetentionMax)

@@ -17,7 +17,7 @@ extension ProcessTests {
                     directory.path + "/secret", "-wal-path", directory.path + "/wal", "-sstable-dir",
                     directory.path + "/tables",
                 ], within: 10)
-            #expect(run.exit == .code(1))
+            #expect(run.exit == .code(64))
             #expect(run.errors.split(separator: "\n").count == 1)
             #expect(run.errors.contains("16 to 1024 bytes"), "\(run.errors)")
             #expect(!run.errors.contains("sss"))

@@ -13,6 +13,8 @@ package enum NodeInput: Sendable {
     case peerConnected(Hello)
     /// A connection to a member broke; what was on its way may be lost.
     case peerDisconnected(MemberID)
+    /// A node of this node's own cluster dialled, which may be a member that was added while this node was away.
+    case acquainted(Hello)
     /// The connection for a snapshot to a member is through its handshake, or broke and is dialled again.
     case snapshotConnected(MemberID)
     case snapshotDisconnected(MemberID)

@@ -111,6 +111,23 @@ extension NodeShell {
         changes = waiting
     }
 
+    /// A node that was away may be dialled by a leader that it has never heard of: it must answer, or it would never
+    /// learn. The address is the one that the dialler says it has in the configuration.
+    func acquaint(_ hello: Hello) {
+        guard mayBeNew(hello.member), !acquaintances.contains(where: { $0.id == hello.member }) else { return }
+        let room = WireLimits.maxMembers - 1 - core.peers.count
+        guard room > 0 else { return }
+        if acquaintances.count >= room { acquaintances.removeFirst() }
+        acquaintances.append(
+            Member(
+                id: hello.member, store: hello.store, role: .learner, address: hello.address, label: hello.label))
+    }
+
+    /// Whether a node that is no member as far as this node knows may be one all the same.
+    package func mayBeNew(_ member: MemberID) -> Bool {
+        core.storeState == .entries && core.mayBeNew(member)
+    }
+
     /// A member of this cluster says that this node is none.
     func noteUnknown(to hello: Hello) {
         guard !isRemovalNoted else { return }

@@ -27,6 +27,8 @@ package final class NodeShell {
     var hellos: [MemberID: Hello] = [:]
     /// The members last handed to the transport.
     private var knownPeers: [Member]?
+    /// Nodes that may be members which this node has yet to hear of.
+    var acquaintances: [Member] = []
     /// Of this node's membership, what was last logged.
     var isRemovalNoted = false
     var metrics = NodeMetrics()
@@ -122,6 +124,7 @@ package final class NodeShell {
         case .snapshotConnected(let member): snapshotConnection(to: member, isOpen: true)
         case .snapshotDisconnected(let member): snapshotConnection(to: member, isOpen: false)
         case .unknownToPeer(let hello): noteUnknown(to: hello)
+        case .acquainted(let hello): acquaint(hello)
         case .snapshotProduced(let member, let transfer, let product):
             snapshotProduced(for: member, transfer, product)
         case .snapshotTakenIn(let transfer, let sequence, let rawBytes):
@@ -234,7 +237,8 @@ package final class NodeShell {
     private func tellPeers() {
         // Until there is one it dials those of `-cluster`, as it was started.
         guard core.configuration != nil, core.storeState == .entries else { return }
-        let wanted = core.peers
+        acquaintances.removeAll { !core.mayBeNew($0.id) }
+        let wanted = core.peers + acquaintances
         guard wanted != knownPeers else { return }
         knownPeers = wanted
         peers.setPeers(wanted)

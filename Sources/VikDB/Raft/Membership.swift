@@ -29,6 +29,12 @@ struct Membership {
         return configurations.drop { $0.index <= counting }
     }
 
+    /// The configuration that counts and those after it, as far as they are durable here.
+    func durable(commit: LogIndex, stable: LogIndex) -> some Collection<IndexedConfiguration> {
+        let counting = newest(through: min(commit, stable))?.index ?? configurations.first?.index ?? 0
+        return configurations.filter { $0.index >= counting && $0.index <= stable }
+    }
+
     /// The newest configuration at or before `index`.
     func newest(through index: LogIndex) -> IndexedConfiguration? {
         configurations.last { $0.index <= index }

@@ -44,19 +44,30 @@ extension RaftCore {
     /// Whether acknowledgements, confirmations and votes of `member` count.
     func counts(_ member: MemberID) -> Bool { isVoter(member) && recognizes(member) }
 
-    /// Whether this node itself may vote and lead. It must hold, durably, the entry that records its store; in a
-    /// cluster that is being founded, all founders must have answered.
+    /// Whether this node itself may vote. It must hold, durably, an entry that records its store, and no later one that
+    /// records another in its place; in a cluster that is being founded, all founders must have answered. One that a
+    /// pending configuration removes still votes: its vote may be what commits that (dissertation §4.2.2).
     package var mayVote: Bool {
-        guard let newest = membership.newest(through: log.stable) else {
-            return log.lastIndex == 0 && membership.founding != nil
-        }
-        return newest.configuration.member(id)?.store == store
+        let durable = membership.durable(commit: commit, stable: log.stable)
+        guard !durable.isEmpty else { return log.lastIndex == 0 && membership.founding != nil }
+        return durable.compactMap { $0.configuration.member(id) }.last?.store == store
     }
 
     /// Whether this node may stand for election: it votes, and its disk takes the entry that a leader starts with.
     var mayCampaign: Bool {
-        mayVote && isVoter(id) && !isInstalling && !isLogFull && !isDiskStalled
+        let isCommittedVoter = membership.counting(commit: commit)?.member(id)?.role == .voter
+        return mayVote && (isVoter(id) || isCommittedVoter) && !isInstalling && !isLogFull && !isDiskStalled
     }
+
+    /// Whether a node that this log does not know as a member may be one all the same: the id of a member that was added
+    /// is the index of its entry, and this log may not have come that far.
+    package func mayBeNew(_ member: MemberID) -> Bool {
+        membership.latest?.member(member) == nil && member.rawValue > membership.latestIndex
+            && member.rawValue <= WireLimits.maxIndex && !isFounderID(member)
+    }
+
+    /// The ids of founders are hashes, which no log gets as far as.
+    private func isFounderID(_ member: MemberID) -> Bool { member.rawValue > 1 << 48 }
 
     /// The newest configuration that is known to be committed.
     package var committedConfiguration: IndexedConfiguration? { membership.newest(through: commit) }

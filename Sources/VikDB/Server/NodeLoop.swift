@@ -120,6 +120,13 @@ final class NodeLoop: TransportDelegate {
 
     func transportAccepted(_ peer: Hello) {}
 
+    func transportAcquainted(_ stranger: Hello) -> Bool {
+        guard shell.mayBeNew(stranger.member) else { return false }
+        shell.handle(.acquainted(stranger))
+        schedulePump()
+        return true
+    }
+
     func transportIsUnknown(to peer: Hello) {
         shell.handle(.unknownToPeer(peer))
         schedulePump()

@@ -87,6 +87,10 @@ package protocol TransportDelegate: AnyObject {
     func transportDisconnected(_ member: MemberID, _ channel: VikWire.Channel)
     /// A peer's connection to this node is through its handshake.
     func transportAccepted(_ peer: Hello)
+    /// A node of this node's own cluster dialled that is no peer.
+    ///
+    /// - Returns: whether it may be a member that was added while this node was away; it then is made a peer.
+    func transportAcquainted(_ stranger: Hello) -> Bool
     /// A peer of this node's own incarnation answered that this node is no member. It may be behind itself; the
     /// transport goes on asking it, with its longest pause.
     func transportIsUnknown(to peer: Hello)

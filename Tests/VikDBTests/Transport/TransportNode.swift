@@ -87,6 +87,8 @@ final class TransportNode: Sendable {
             node.seen.withLock { $0.accepted.append(peer) }
         }
 
+        func transportAcquainted(_ stranger: Hello) -> Bool { false }
+
         func transportIsUnknown(to peer: Hello) {
             node.seen.withLock { $0.unknownTo.append(peer) }
         }

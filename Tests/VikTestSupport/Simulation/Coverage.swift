@@ -46,6 +46,14 @@ package struct Coverage: Sendable {
         case snapshotsResumed = "chunks sent again after a cut"
         case conflictReplaced = "conflicting logs replaced by a snapshot"
         case crashInInstall = "crash between a snapshot's state and its log"
+        case membersAdded = "members added"
+        case membersRemoved = "members removed"
+        case learnersPromoted = "learners made voters"
+        case leaderRemoved = "leaders removed"
+        case changesRefused = "changes of members refused"
+        case acquaintances = "dialled by a member not yet heard of"
+        case unknownToPeer = "dialled by a node that is no member"
+        case handOvers = "hand-overs asked for"
         case quorumOfOne = "runs of a single node"
     }
 

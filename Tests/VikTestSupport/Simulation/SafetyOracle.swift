@@ -29,6 +29,8 @@ struct SafetyOracle {
     /// The newest committed configuration.
     private(set) var configuration: Configuration?
     private(set) var configurationIndex: LogIndex = 0
+    /// All that there ever were.
+    private var memberIDs: Set<MemberID> = []
 
     var committedIndex: LogIndex { LogIndex(committed.count) }
 
@@ -111,9 +113,15 @@ struct SafetyOracle {
         }
         if let old = configuration {
             if old.incarnation != new.incarnation { throw Violation("the cluster changed its incarnation") }
-            let changes = zip(old.members, new.members).count { $0.store != $1.store }
-            if changes > 1 { throw Violation("a configuration changes \(changes) stores at once") }
+            let before = Dictionary(uniqueKeysWithValues: old.members.map { ($0.id, $0) })
+            let after = Dictionary(uniqueKeysWithValues: new.members.map { ($0.id, $0) })
+            let changes = Set(before.keys).union(after.keys).count { before[$0] != after[$0] }
+            if changes > 1 { throw Violation("a configuration changes \(changes) members at once") }
+            for id in after.keys where before[id] == nil {
+                if !memberIDs.insert(id).inserted { throw Violation("the member id \(id) is used again") }
+            }
         }
+        memberIDs.formUnion(new.members.map(\.id))
         configuration = new
         configurationIndex = entry.index
     }

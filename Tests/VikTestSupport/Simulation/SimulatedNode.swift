@@ -6,7 +6,10 @@ import VikWire
 package final class SimulatedNode {
     package let position: Int
     let address: String
-    let member: MemberID
+    /// Who it is; a spare is nobody until the cluster has added it.
+    var member: MemberID
+    /// Not any more once it was taken away: whatever it becomes then, it founds nothing.
+    var isFounder: Bool
     var disk = MemoryFileSystem()
     var process: SimulatedProcess?
     var store = StoreID.zero
@@ -25,10 +28,11 @@ package final class SimulatedNode {
     /// What was claimed of the disk's content, and must be found again.
     var claims = Claims()
 
-    init(position: Int) {
+    init(position: Int, isFounder: Bool) {
         self.position = position
+        self.isFounder = isFounder
         address = "node\(position + 1):7001"
-        member = .founder(address: address)
+        member = isFounder ? .founder(address: address) : .none
     }
 
     var label: String { "node\(position + 1)" }
@@ -75,6 +79,8 @@ final class SimulatedProcess {
     let executor = SimulatedExecutor()
     let inbox = SimulatedInbox()
     private let sender = SimulatedSender()
+    /// Of its stored configuration, or of `-cluster`, or of the answer to its request to join.
+    private let firstPeers: Set<MemberID>
     let shell: NodeShell
 
     var inputs: [NodeInput] = []
@@ -96,11 +102,12 @@ final class SimulatedProcess {
 
     init(
         number: Int, node: SimulatedNode, stores: StoreIdentity, recovered: RecoveredNode, cluster: [String],
-        options: NodeOptions, seed: UInt64
+        peers: Set<MemberID>, options: NodeOptions, seed: UInt64
     ) {
         self.number = number
         self.node = node
         self.stores = stores
+        firstPeers = peers
         log = recovered.log
         engine = recovered.engine
         let identity = NodeIdentity(
@@ -122,6 +129,11 @@ final class SimulatedProcess {
     }
 
     var snapshotReceivers: Set<MemberID> { sender.snapshotReceivers }
+
+    /// Whether it dials, and listens to, a member.
+    func knows(_ member: MemberID) -> Bool {
+        sender.peers?.contains(member) ?? firstPeers.contains(member)
+    }
 
     func hello(to peer: SimulatedNode) -> Hello {
         let local = shell.localHello(to: peer.member)

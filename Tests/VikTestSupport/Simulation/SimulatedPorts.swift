@@ -46,12 +46,17 @@ final class SimulatedSender: PeerSender {
     private(set) var outgoing: [(message: Message, member: MemberID)] = []
     /// Whom the node has a connection for a snapshot to, as it wants.
     private(set) var snapshotReceivers: Set<MemberID> = []
+    /// Whom it dials and listens to; nil: those of `-cluster`.
+    private(set) var peers: Set<MemberID>?
 
     func send(_ message: Message, to member: MemberID) {
         outgoing.append((message, member))
     }
 
-    func setPeers(_ members: [Member]) {}
+    func setPeers(_ members: [Member]) {
+        peers = Set(members.map(\.id))
+        snapshotReceivers.formIntersection(peers!)
+    }
 
     func openSnapshotConnection(to member: MemberID) {
         snapshotReceivers.insert(member)

@@ -58,10 +58,13 @@ extension Simulation {
                 }
             }
             scheduleHeal()
+        case .changeMembers: changeMembers()
+        case .handOver: handOver()
         case .cutSnapshots:
             for node in nodes { if let process = node.process { cutSnapshotLinks(of: process) } }
         case .wipe:
-            guard node.process != nil, nodes.count(where: { $0 !== node && remembers($0) }) >= majority else { return }
+            let (voters, quorum) = voters(of: oracle.configuration)
+            guard node.process != nil, voters.count(where: { $0 !== node && remembers($0) }) >= quorum else { return }
             wipe(node, restartAfter: draw(10_000...1_000_000))
         }
     }
@@ -102,5 +105,6 @@ extension Simulation {
             resume(node)
             if node.process == nil { schedule(after: draw(0...100_000)) { [unowned self] in start(node) } }
         }
+        staff()
     }
 }

@@ -4,14 +4,15 @@ import VikWire
 
 /// Messages and connections.
 extension Simulation {
-    func node(_ member: MemberID) -> SimulatedNode {
-        nodes.first { $0.member == member }!
+    /// Nil: nobody is that member any more, or yet.
+    func node(_ member: MemberID) -> SimulatedNode? {
+        nodes.first { $0.member == member }
     }
 
     func send(_ message: Message, from process: SimulatedProcess, to member: MemberID) {
         let sender = process.node
-        let receiver = node(member)
         noteClaims(of: message, by: process, to: member)
+        guard let receiver = node(member) else { return }
         if message.channel == .snapshot { return sendChunk(message, from: process, to: receiver) }
         // A message travels on a connection, and that reaches one process.
         guard let target = process.connected[receiver.position] else { return }
@@ -19,10 +20,10 @@ extension Simulation {
             now: now, from: sender.position, to: receiver.position, on: message.channel, hostility, using: &random)
         if arrivals.isEmpty { coverage[.messagesLost] += 1 }
         if arrivals.count > 1 { coverage[.messagesDuplicated] += 1 }
-        let store = sender.store
+        let (member, store) = (sender.member, sender.store)
         for arrival in arrivals {
             schedule(after: arrival - now) { [unowned self] in
-                deliver(message, from: sender, store: store, to: receiver, target)
+                deliver(message, from: sender, as: member, store, to: receiver, target)
             }
         }
     }
@@ -38,15 +39,16 @@ extension Simulation {
         }
         let arrival = max(now + draw(hostility.delay), link.lastArrival + 1)
         process.snapshotLinks[position]!.lastArrival = arrival
-        let store = process.node.store
+        let (member, store) = (process.node.member, process.node.store)
         schedule(after: arrival - now) { [unowned self] in
             guard process.snapshotLinks[position]?.number == link.number else { return }
-            deliver(message, from: process.node, store: store, to: receiver, link.target)
+            deliver(message, from: process.node, as: member, store, to: receiver, link.target)
         }
     }
 
     private func deliver(
-        _ message: Message, from sender: SimulatedNode, store: StoreID, to receiver: SimulatedNode, _ target: Int
+        _ message: Message, from sender: SimulatedNode, as member: MemberID, _ store: StoreID,
+        to receiver: SimulatedNode, _ target: Int
     ) {
         guard let process = receiver.process, process.number == target,
             network.carries(from: sender.position, to: receiver.position)
@@ -62,7 +64,7 @@ extension Simulation {
             }
             received = decoded
         }
-        let input = NodeInput.message(received, from: sender.member, store: store)
+        let input = NodeInput.message(received, from: member, store: store)
         at(process, after: 0) { [unowned self] in arrive(input, at: process) }
     }
 
@@ -90,21 +92,44 @@ extension Simulation {
 
     private func connect(_ process: SimulatedProcess, to peer: SimulatedNode) {
         guard let target = peer.process, !peer.isPaused, process.connected[peer.position] == nil,
-            network.connects(process.node.position, peer.position)
+            network.connects(process.node.position, peer.position), process.knows(peer.member)
         else { return }
         let hello = target.hello(to: process.node)
-        let own = process.shell.localHello(to: peer.member).incarnation
         // The transport refuses members of another cluster.
+        let own = process.shell.localHello(to: peer.member).incarnation
         guard own == .zero || hello.incarnation == .zero || own == hello.incarnation else { return }
         var buffer = ByteBuffer()
         FrameEncoder.write(helloReply: hello, into: &buffer)
         guard let frame = try? FrameDecoder(mode: .helloReply).next(from: &buffer), (try? Hello(from: frame)) == hello
         else { return fail("the codec changes a hello") }
+        let dialler = process.hello(to: peer)
+        if !target.knows(process.node.member), own != .zero, own == hello.incarnation,
+            target.shell.mayBeNew(process.node.member)
+        {
+            coverage[.acquaintances] += 1
+            arrive(.acquainted(dialler), at: target)
+            return
+        } else if !target.knows(process.node.member) {
+            if own != .zero, own == hello.incarnation {
+                coverage[.unknownToPeer] += 1
+                arrive(.unknownToPeer(hello), at: process)
+            }
+            return
+        }
         trace.note(
             10, UInt64(process.node.position), UInt64(peer.position),
             text: "\(process.node.label) reaches \(peer.label)")
         process.connected[peer.position] = target.number
         arrive(.peerConnected(hello), at: process)
+    }
+
+    /// Connections to and from those that are no peers any more end.
+    func dropFormerPeers(of process: SimulatedProcess) {
+        for peer in nodes where peer !== process.node && !process.knows(peer.member) {
+            if process.connected[peer.position] != nil { disconnect(process, from: peer, after: 0) }
+            guard let other = peer.process, other.connected[process.node.position] == process.number else { continue }
+            disconnect(other, from: process.node, after: draw(0...5_000))
+        }
     }
 
     /// The connection from `process` to `peer` breaks, once it is noticed.

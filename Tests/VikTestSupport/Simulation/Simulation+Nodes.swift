@@ -13,7 +13,8 @@ extension Simulation {
 
     /// Opens the node's stores as production does, and begins to run it.
     func start(_ node: SimulatedNode) {
-        guard node.process == nil, violation == nil else { return }
+        // A spare does not start before it is a member: until then it would only ask who it is.
+        guard node.process == nil, violation == nil, node.member != .none else { return }
         node.isRestartDue = false
         if isFaulty, profile.faults.contains(.crash), chance(10) { crashInRecovery(node) }
         let segmentsBefore = segmentFiles(node.disk)
@@ -31,7 +32,8 @@ extension Simulation {
             checkRecovered(recovered, of: node, stores.id)
             node.store = stores.id
             let process = SimulatedProcess(
-                number: makeProcessNumber(), node: node, stores: stores, recovered: recovered, cluster: cluster,
+                number: makeProcessNumber(), node: node, stores: stores, recovered: recovered,
+                cluster: node.isFounder ? cluster : [], peers: firstPeers(of: node, recovered),
                 options: profile.nodeOptions, seed: random.next())
             node.process = process
             trace.note(
@@ -44,6 +46,12 @@ extension Simulation {
         } catch {
             fail("\(node.label) cannot open its stores: \(error)")
         }
+    }
+
+    private func firstPeers(of node: SimulatedNode, _ recovered: RecoveredNode) -> Set<MemberID> {
+        if let stored = recovered.state.configurations.last?.configuration { return Set(stored.members.map(\.id)) }
+        if node.isFounder { return Set(cluster.map { MemberID.founder(address: $0) }) }
+        return Set((oracle.configuration?.members ?? []).map(\.id))
     }
 
     func open(_ node: SimulatedNode) throws(StorageError) -> RecoveredNode {
@@ -128,6 +136,8 @@ extension Simulation {
         for (message, member) in process.takeMessages() { send(message, from: process, to: member) }
         observe(process)
         followSnapshotWishes(of: process)
+        dropFormerPeers(of: process)
+        staff()
         for job in process.executor.submitted.takeAll() { scheduleJob(job, of: process) }
         takeReplies()
         if let failure = process.shell.failure {

@@ -41,7 +41,7 @@ extension Simulation {
             if oracle.committedIndex == 0, violation == nil, !profile.isFoundingCalm { return }
             return fail("the cluster does not settle: \(nodes.map(describe).joined(separator: "; "))")
         }
-        for node in nodes {
+        for node in members {
             for key in oracle.model.allKeys { issue(.get(key: key, .linearizable), client: .max, at: node) }
         }
         let write = issueWrite(["final"], client: .max, at: nodes[leaderPosition!])
@@ -53,7 +53,9 @@ extension Simulation {
         guard run(within: Self.livenessBound, until: { isSettled }) else {
             return fail("the cluster does not settle again: \(nodes.map(describe).joined(separator: "; "))")
         }
-        guard clients.unanswered.isEmpty else { return fail("\(clients.unanswered.count) requests got no answer") }
+        guard clients.unanswered.isEmpty else {
+            return fail("requests \(clients.unanswered.keys.sorted()) got no answer")
+        }
         checkStates()
     }
 
@@ -62,7 +64,7 @@ extension Simulation {
         guard clients.pending.isEmpty, let leader = leaderPosition,
             let core = nodes[leader].process?.shell.core, core.commit == core.lastIndex
         else { return false }
-        return nodes.allSatisfy { node in
+        return members.allSatisfy { node in
             guard let process = node.process, !node.isPaused, !process.isStopping, isIdle(process) else { return false }
             let own = process.shell.core
             return own.term == core.term && own.leader == core.id && own.lastIndex == core.lastIndex
@@ -86,14 +88,16 @@ extension Simulation {
         guard let process = node.process else { return "\(node.label) down" }
         let core = process.shell.core
         return "\(node.label) \(core.role) term \(core.term) leader \(core.leader.map { "\($0)" } ?? "none") last "
-            + "\(core.lastIndex) commit \(core.commit) applied \(process.shell.applied) may vote \(core.mayVote), stalled \(process.engine.isStalled), in background \(process.shell.isInBackground), "
-            + "log full \(core.isLogFull), tables \(process.engine.statistics.levels.map(\.tables))"
+            + "\(core.lastIndex) commit \(core.commit) applied \(process.shell.applied) may vote \(core.mayVote), "
+            + "stalled \(process.engine.isStalled), in background \(process.shell.isInBackground), "
+            + "log full \(core.isLogFull), "
+            + "members \(core.configuration.map { "\($0.members.map { "\($0.label) \($0.role)" })" } ?? "none")"
     }
 
     private func checkStates() {
         let index = oracle.committedIndex
         var hashes: [UInt64] = []
-        for node in nodes {
+        for node in members {
             guard let view = node.process?.engine.view(), view.index == index, let hash = try? view.stateHash() else {
                 return fail("\(node.label)'s engine is not at \(index)")
             }

@@ -147,13 +147,14 @@ extension Simulation {
         guard isNew else { return }
         let entry = oracle.committed.last!
         // Every acknowledgement in the entry's term was the leader's, so that it vouches for the entry itself.
-        let holders = nodes.count { node in
+        let (voters, quorum) = voters(of: core.configuration)
+        let holders = voters.count { node in
             node === process.node ? core.applicable >= entry.index : hasAcknowledged(entry, node)
         }
-        guard holders >= majority else {
+        guard holders >= quorum else {
             throw Violation("entry \(entry.index) is committed, but only \(holders) nodes said that it is durable")
         }
-        if chance(5) { try lookUpOnDisks(entry) }
+        if chance(5) { try lookUpOnDisks(entry, of: voters, quorum) }
     }
 
     /// Whether the store that counts for a node said that it has `entry`. It may be lost since: then the others elect
@@ -164,9 +165,9 @@ extension Simulation {
     }
 
     /// A committed entry survives a power loss of all nodes at this very moment.
-    private func lookUpOnDisks(_ entry: Entry) throws(Violation) {
+    private func lookUpOnDisks(_ entry: Entry, of voters: [SimulatedNode], _ quorum: Int) throws(Violation) {
         coverage[.durabilityChecks] += 1
-        let holders = nodes.count { node in
+        let holders = voters.count { node in
             guard !node.hasLostDisk else { return hasAcknowledged(entry, node) }
             guard
                 let (_, recovered) = try? LogStore.open(
@@ -181,7 +182,7 @@ extension Simulation {
                 options: profile.engineOptions)
             return engine.map { $0.flushed.index >= entry.index } ?? false
         }
-        guard holders >= majority else {
+        guard holders >= quorum else {
             throw Violation("entry \(entry.index) is committed, but only \(holders) disks would still hold it")
         }
     }

@@ -20,6 +20,13 @@ package final class Simulation {
     package let nodes: [SimulatedNode]
     var network: SimulatedNetwork
     var oracle = SafetyOracle()
+    /// Where answers to operators go.
+    let operatorSink = SimulatedSink()
+    /// The configuration whose consequences were drawn for machines: those added start, those removed are taken away.
+    var staffedIndex: LogIndex = 0
+    /// As last seen of each member; and who was removed.
+    var roles: [MemberID: MemberRole] = [:]
+    var removed: Set<MemberID> = []
     /// The highest index that a store, lost or not, acknowledged to the leader of a term.
     var acknowledged: [StoreID: [Term: LogIndex]] = [:]
     var clients: ClientState
@@ -41,15 +48,31 @@ package final class Simulation {
         hostility = profile
         random = SplitMix64(seed: profile.seed)
         trace = Trace(isPrinted: isPrinted)
-        nodes = (0..<profile.nodeCount).map(SimulatedNode.init(position:))
-        network = SimulatedNetwork(nodeCount: profile.nodeCount)
+        nodes = (0..<profile.nodeCount + profile.spareCount).map {
+            SimulatedNode(position: $0, isFounder: $0 < profile.nodeCount)
+        }
+        network = SimulatedNetwork(nodeCount: nodes.count)
         clients = ClientState(profile)
         if profile.nodeCount == 1 { coverage[.quorumOfOne] += 1 }
     }
 
     package var traceHash: UInt64 { trace.hash }
-    var cluster: [String] { nodes.map(\.address) }
-    var majority: Int { nodes.count / 2 + 1 }
+    var cluster: [String] { nodes.prefix(profile.nodeCount).map(\.address) }
+
+    /// The nodes that vote in a configuration, and how many of them it takes.
+    func voters(of configuration: Configuration?) -> (nodes: [SimulatedNode], quorum: Int) {
+        guard let voters = configuration?.voters else {
+            let founders = nodes.filter(\.isFounder)
+            return (founders, founders.count / 2 + 1)
+        }
+        return (nodes.filter { node in voters.contains { $0.id == node.member } }, voters.count / 2 + 1)
+    }
+
+    /// The nodes that belong to the cluster at present.
+    var members: [SimulatedNode] {
+        guard let configuration = oracle.configuration else { return nodes.filter(\.isFounder) }
+        return nodes.filter { configuration.member($0.member) != nil }
+    }
 
     func makeProcessNumber() -> Int {
         defer { nextProcessNumber += 1 }

@@ -5,6 +5,8 @@ import VikDB
 package struct SimulationProfile: Sendable {
     package var seed: UInt64
     package var nodeCount = 3
+    /// Machines that may be added to the cluster.
+    package var spareCount = 0
     /// How long the faults last.
     package var faultyTime: UInt64 = 6_000_000
     package var faults: [Fault] = []
@@ -48,6 +50,8 @@ package struct SimulationProfile: Sendable {
         case bridge
         case wipe
         case cutSnapshots
+        case changeMembers
+        case handOver
     }
 
     /// A calm world of `nodeCount` nodes with small files and caches, for scenarios that bring their own faults.
@@ -70,6 +74,7 @@ package struct SimulationProfile: Sendable {
         nodeOptions.raft.maxInflightBytes = 64 << 10
         nodeOptions.raft.appendBytes = 4 << 10
         nodeOptions.requestWaitTicks = 80
+        nodeOptions.leaderWaitTicks = 40
         nodeOptions.housekeepingTicks = 15
         nodeOptions.maxApplyEntries = 16
         nodeOptions.minFreeBytes = 0
@@ -88,6 +93,11 @@ package struct SimulationProfile: Sendable {
 
         faultyTime = .random(in: 3_000_000...8_000_000, using: &random)
         faults = Fault.allCases.filter { _ in chance(45) }
+        if faults.contains(.changeMembers), nodeCount > 1 {
+            // Who is taken away for good, and whose disk is lost, must not be the same majority.
+            faults.removeAll { $0 == .wipe }
+            spareCount = .random(in: 1...2, using: &random)
+        }
         faultPause = [30_000...200_000, 50_000...600_000, 300_000...1_500_000].randomElement(using: &random)!
         isFoundingCalm = chance(80)
 
@@ -123,6 +133,7 @@ package struct SimulationProfile: Sendable {
         nodeOptions.snapshotChunkBytes = [256, 2_048, 256 << 10].randomElement(using: &random)!
         nodeOptions.snapshotBytesPerSecond = [nil, 200 << 10].randomElement(using: &random)!
         engineOptions.maxUnflushedLogBytes = [4 << 10, 64 << 10].randomElement(using: &random)!
+        nodeOptions.leaderWaitTicks = min(40, nodeOptions.requestWaitTicks)
         syncTime = [10...100, 100...2_000, 1_000...20_000].randomElement(using: &random)!
     }
 }

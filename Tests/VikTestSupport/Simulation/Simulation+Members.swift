@@ -1,0 +1,89 @@
+import VikDB
+import VikWire
+
+/// Operators: they add machines, take them away, and move the office, whatever else goes on.
+extension Simulation {
+    /// Asks some node, most often the leader, for a change that may or may not make sense.
+    func changeMembers() {
+        guard let configuration = oracle.configuration else { return }
+        let label = nodes.randomElement(using: &random)!.label
+        let isMember = configuration.members.contains { $0.label == label }
+        let request: AdminRequest
+        if !isMember || chance(10) {
+            let address = nodes.first { $0.label == label }!.address
+            request = .setMember(label: label, address: address, becomesVoter: chance(75))
+        } else if chance(25) {
+            request = .promote(label: label)
+        } else {
+            request = .remove(label: label)
+        }
+        ask(request)
+    }
+
+    func handOver() {
+        coverage[.handOvers] += 1
+        ask(.handOver(to: chance(50) ? nodes.randomElement(using: &random)!.label : nil))
+    }
+
+    package func ask(_ request: AdminRequest, at position: Int? = nil) {
+        let asked = position ?? (chance(80) ? leaderPosition : nil) ?? Int.random(in: 0..<nodes.count, using: &random)
+        guard let process = nodes[asked].process else { return }
+        trace.note(16, UInt64(asked), text: "operator asks \(nodes[asked].label): \(request)")
+        let token = clients.makeToken()
+        at(process, after: draw(20...400)) { [unowned self] in
+            arrive(.administer(request, token: token, sink: operatorSink), at: process)
+        }
+    }
+
+    func takeOperatorReplies() {
+        for reply in operatorSink.replies.takeAll() {
+            trace.note(17, reply.token, text: "operator is told \(reply.outcome)")
+            if case .notAdministered = reply.outcome { coverage[.changesRefused] += 1 }
+        }
+    }
+
+    /// Draws the consequences of a committed configuration for the machines: one that was added is started, one that was
+    /// removed is taken away some time later, and comes back, if at all, as another member with an empty disk.
+    func staff() {
+        takeOperatorReplies()
+        guard let configuration = oracle.configuration, oracle.configurationIndex > staffedIndex else { return }
+        staffedIndex = oracle.configurationIndex
+        for member in configuration.members {
+            let node = nodes.first { $0.label == member.label || $0.member == member.id }!
+            if node.member == .none {
+                coverage[.membersAdded] += 1
+                node.member = member.id
+                schedule(after: draw(1_000...300_000)) { [unowned self] in start(node) }
+            }
+            if member.role == .voter, roles[member.id] ?? .voter != .voter { coverage[.learnersPromoted] += 1 }
+            roles[member.id] = member.role
+        }
+        for node in nodes where node.member != .none && configuration.member(node.member) == nil {
+            guard removed.insert(node.member).inserted else { continue }
+            coverage[.membersRemoved] += 1
+            if node.process?.shell.core.isLeader == true { coverage[.leaderRemoved] += 1 }
+            let former = node.member
+            schedule(after: draw(100_000...3_000_000)) { [unowned self] in takeAway(node, former) }
+        }
+    }
+
+    private func takeAway(_ node: SimulatedNode, _ former: MemberID) {
+        guard node.member == former else { return }
+        trace.note(18, UInt64(node.position), text: "\(node.label) is taken away")
+        if node.process != nil { crash(node, restartAfter: nil) }
+        node.isRestartDue = false
+        node.disk = MemoryFileSystem()
+        node.store = .zero
+        node.claims = Claims()
+        node.isTrusted = false
+        node.hasLostDisk = false
+        node.isFounder = false
+        node.member = .none
+        // It may have been added again meanwhile.
+        if let member = oracle.configuration?.members.first(where: { $0.label == node.label }) {
+            coverage[.membersAdded] += 1
+            node.member = member.id
+            schedule(after: draw(1_000...300_000)) { [unowned self] in start(node) }
+        }
+    }
+}

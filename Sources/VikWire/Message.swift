@@ -88,10 +88,13 @@ package struct Heartbeat: Equatable, Sendable {
 package struct HeartbeatReply: Equatable, Sendable {
     package var term: Term
     package var round: UInt64
+    /// How far the sender knows its log to agree with this leader's: after a restart less than what it acknowledged.
+    package var verified: LogIndex
 
-    package init(term: Term, round: UInt64) {
+    package init(term: Term, round: UInt64, verified: LogIndex) {
         self.term = term
         self.round = round
+        self.verified = verified
     }
 }
 

@@ -46,7 +46,7 @@ extension Message {
         case .heartbeat(let message):
             buffer.writeMultipleIntegers(message.term, message.commit, message.round)
         case .heartbeatReply(let message):
-            buffer.writeMultipleIntegers(message.term, message.round)
+            buffer.writeMultipleIntegers(message.term, message.round, message.verified)
         case .readIndexRequest(let message):
             buffer.writeMultipleIntegers(message.term, message.context)
         case .readIndexReply(let message):
@@ -235,11 +235,12 @@ extension Heartbeat {
 
 extension HeartbeatReply {
     fileprivate init(from body: inout ByteBuffer) throws(WireError) {
-        guard let (term, round) = body.readMultipleIntegers(as: (UInt64, UInt64).self) else {
+        guard let (term, round, verified) = body.readMultipleIntegers(as: (UInt64, UInt64, UInt64).self) else {
             throw .truncated("heartbeat reply")
         }
         try checkTerm(term)
-        self.init(term: term, round: round)
+        try checkIndex(verified)
+        self.init(term: term, round: round, verified: verified)
     }
 }
 

@@ -34,7 +34,7 @@ import VikWire
     @Test(
         arguments: [
             ("vote-request", 8), ("append-reply-matched", 9), ("append-reply-rejected", 9),
-            ("append-reply-rejected", 17), ("heartbeat", 8), ("read-index-reply", 16),
+            ("append-reply-rejected", 17), ("heartbeat", 8), ("heartbeat-reply", 16), ("read-index-reply", 16),
         ])
     func indexesHaveBounds(_ name: String, _ offset: Int) {
         for index in [UInt64.max, WireLimits.maxIndex + 1] {

@@ -124,7 +124,7 @@ extension Message {
         case 6:
             return .heartbeat(Heartbeat(term: term, commit: index(&random), round: random.next()))
         case 7:
-            return .heartbeatReply(HeartbeatReply(term: term, round: random.next()))
+            return .heartbeatReply(HeartbeatReply(term: term, round: random.next(), verified: index(&random)))
         case 8:
             return .timeoutNow(TimeoutNow(term: term))
         case 9:

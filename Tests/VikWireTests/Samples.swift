@@ -72,7 +72,7 @@ enum Samples {
                 AppendReply(term: 7, outcome: .rejected(previousIndex: 1000, hintIndex: 940, hintTerm: 5)))
         ),
         ("heartbeat", .heartbeat(Heartbeat(term: 7, commit: 1002, round: 42))),
-        ("heartbeat-reply", .heartbeatReply(HeartbeatReply(term: 7, round: 42))),
+        ("heartbeat-reply", .heartbeatReply(HeartbeatReply(term: 7, round: 42, verified: 1002))),
         ("read-index-request", .readIndexRequest(ReadIndexRequest(term: 7, context: 0x1122_3344_5566_7788))),
         (
             "read-index-reply",

@@ -64,7 +64,7 @@ extension RaftCore {
             let member = try member(id, of: current)
             guard member.role != .voter else { throw .impossible("\(member.label) is a voter already") }
             guard let lag = lagOfLearner(id) else {
-                throw .impossible("\(member.label) has not been heard from: start it first")
+                throw .busy("\(member.label) does not answer, or has no copy of the log yet")
             }
             guard lag <= options.maxPromotionLag else {
                 throw .busy("\(member.label) lacks \(lag) entries still, at most \(options.maxPromotionLag) are allowed")
@@ -102,7 +102,7 @@ extension RaftCore {
         let voters = changed.voters
         let quorum = voters.count / 2 + 1
         let answering = voters.count { voter in
-            voter.id == id || leading!.peers.contains { $0.member == voter.id && recognizes(voter.id) && isResponsive($0) }
+            voter.id == id || leading!.peers.contains { $0.member == voter.id && isFit($0) }
         }
         guard answering >= quorum else {
             throw .impossible(
@@ -111,11 +111,14 @@ extension RaftCore {
         }
     }
 
-    /// How many committed entries a learner lacks; nil: its store is not on record, or it does not answer.
+    /// Whether a member answers and could vote: it holds the entry that records its store, durably.
+    private func isFit(_ peer: Progress) -> Bool {
+        recognizes(peer.member) && isResponsive(peer) && peer.match >= membership.latestIndex
+    }
+
+    /// How many committed entries a learner lacks; nil: it does not answer, or could not vote yet.
     private func lagOfLearner(_ member: MemberID) -> UInt64? {
-        guard let peer = leading!.peers.first(where: { $0.member == member }), recognizes(member), isResponsive(peer),
-            peer.mode != .installing
-        else { return nil }
+        guard let peer = leading!.peers.first(where: { $0.member == member }), isFit(peer) else { return nil }
         return commit - min(commit, peer.match)
     }
 

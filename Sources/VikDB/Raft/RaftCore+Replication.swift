@@ -161,6 +161,10 @@ extension RaftCore {
         if peer.mode == .probing, peer.next > log.lastIndex {
             sendProbe(toPeerAt: position)
         }
+        // It restarted, and a late acknowledgement of the process before made it look as if it knew where it stands.
+        if peer.mode == .replicating, !peer.hasInFlight, reply.verified < min(commit, peer.match) {
+            sendProbe(toPeerAt: position)
+        }
         leading!.peers[position].matchAtHeartbeat = peer.match
     }
 
@@ -181,7 +185,8 @@ extension RaftCore {
     mutating func stepHeartbeat(_ heartbeat: Heartbeat, from: MemberID) {
         follow(from)
         commit = max(commit, min(heartbeat.commit, verified))
-        sendOnceTermIsDurable(.heartbeatReply(HeartbeatReply(term: term, round: heartbeat.round)), to: from)
+        let reply = HeartbeatReply(term: term, round: heartbeat.round, verified: min(verified, log.lastIndex))
+        sendOnceTermIsDurable(.heartbeatReply(reply), to: from)
     }
 
     mutating func stepAppend(_ request: AppendRequest, from: MemberID) {

@@ -182,7 +182,7 @@ package struct RaftCore {
     private mutating func stepStale(_ message: Message, from: MemberID) {
         switch message {
         case .append, .heartbeat:
-            sendOnceTermIsDurable(.heartbeatReply(HeartbeatReply(term: term, round: 0)), to: from)
+            sendOnceTermIsDurable(.heartbeatReply(HeartbeatReply(term: term, round: 0, verified: 0)), to: from)
         case .voteRequest, .voteReply, .appendReply, .heartbeatReply, .readIndexRequest, .readIndexReply,
             .snapshotOffer, .snapshotChunk, .snapshotEnd, .snapshotReply, .timeoutNow:
             break

@@ -120,7 +120,7 @@ extension RaftPaperTests {
         subject.match(2, from: 2)
         let read = subject.read()
         subject.step(.heartbeat(3), from: 3)
-        subject.step(.heartbeatReply(HeartbeatReply(term: 2, round: 1)), from: 2)
+        subject.step(.heartbeatReply(HeartbeatReply(term: 2, round: 1, verified: 0)), from: 2)
         #expect(subject.confirmedReads().isEmpty)
         #expect(subject.tick().to(3) == [.readIndexRequest(ReadIndexRequest(term: 3, context: read.context))])
     }

@@ -157,6 +157,8 @@ extension RaftPaperTests {
         #expect(probe.map(\.previousIndex) == [2] && probe[0].entries.isEmpty)
         subject.match(2, from: 2)
         #expect(subject.answerHeartbeat(from: 2).appends.isEmpty)
+        // A late acknowledgement of the process before looks the same; but the new one says where it stands.
+        #expect(subject.answerHeartbeat(verified: 0, from: 2).appends.map(\.previousIndex) == [2])
     }
 
     // MARK: §5.3 Log replication, the follower
@@ -414,6 +416,6 @@ extension RaftPaperTests {
 
 extension Message {
     fileprivate static func heartbeatReplyOf(_ term: Term) -> Message {
-        .heartbeatReply(HeartbeatReply(term: term, round: 0))
+        .heartbeatReply(HeartbeatReply(term: term, round: 0, verified: 0))
     }
 }

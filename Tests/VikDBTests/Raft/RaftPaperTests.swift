@@ -316,7 +316,7 @@ struct RaftPaperTests {
         subject.elect()
         #expect(subject.step(.voteRequest(9, last: (9, 9)), from: 3).isEmpty)
         #expect(subject.core.isLeader)
-        subject.step(.heartbeatReply(HeartbeatReply(term: 9, round: 0)), from: 3)
+        subject.step(.heartbeatReply(HeartbeatReply(term: 9, round: 0, verified: 0)), from: 3)
         #expect(!subject.core.isLeader && subject.core.term == 9)
     }
 

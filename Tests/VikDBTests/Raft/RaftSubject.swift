@@ -129,8 +129,10 @@ struct RaftSubject {
     }
 
     @discardableResult
-    mutating func answerHeartbeat(round: UInt64 = 0, from: Int, generation: Int = 1) -> [Outgoing] {
-        step(.heartbeatReply(HeartbeatReply(term: core.term, round: round)), from: from, generation: generation)
+    mutating func answerHeartbeat(
+        round: UInt64 = 0, verified: LogIndex? = nil, from: Int, generation: Int = 1
+    ) -> [Outgoing] {
+        step(.heartbeatReply(HeartbeatReply(term: core.term, round: round, verified: verified ?? core.lastIndex)), from: from, generation: generation)
     }
 }
 

@@ -46,7 +46,7 @@ import VikWire
                 .append(after: 3, count: 3, bytes: 100),
                 .appendReply(AppendReply(term: 7, outcome: .matched(9))),
                 .heartbeat(round: 3),
-                .heartbeatReply(HeartbeatReply(term: 7, round: 3)),
+                .heartbeatReply(HeartbeatReply(term: 7, round: 3, verified: 2)),
                 .readIndexRequest(ReadIndexRequest(term: 7, context: 8)),
                 .readIndexReply(ReadIndexReply(term: 7, context: 8, index: 9)),
             ]

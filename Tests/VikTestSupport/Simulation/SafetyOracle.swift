@@ -55,7 +55,8 @@ struct SafetyOracle {
             return false
         }
         leaders[core.term] = core.id
-        for entry in committed {
+        // A late election may end when a later leader has committed already: it need not know of that.
+        for entry in committed where entry.term < core.term {
             guard let term = core.termOfEntry(at: entry.index) else {
                 if entry.index <= core.lastIndex { continue }
                 throw Violation("leader \(core.id) of term \(core.term) lacks committed entry \(entry.index)")

@@ -99,6 +99,8 @@ final class SimulatedProcess {
     var seenCommit: LogIndex = 0
     var seenApplied: LogIndex = 0
     var wasLeader = false
+    /// As of the turn before.
+    var seenConfiguration: Configuration?
 
     init(
         number: Int, node: SimulatedNode, stores: StoreIdentity, recovered: RecoveredNode, cluster: [String],

@@ -47,6 +47,7 @@ extension Simulation {
 
     func observe(_ process: SimulatedProcess) {
         let core = process.shell.core
+        defer { process.seenConfiguration = core.configuration }
         check { () throws(Violation) in
             try observeProgress(process, core)
             try observeLog(process, core)
@@ -147,14 +148,19 @@ extension Simulation {
         guard isNew else { return }
         let entry = oracle.committed.last!
         // Every acknowledgement in the entry's term was the leader's, so that it vouches for the entry itself.
-        let (voters, quorum) = voters(of: core.configuration)
-        let holders = voters.count { node in
-            node === process.node ? core.applicable >= entry.index : hasAcknowledged(entry, node)
+        // A change of the members may have been proposed in the same turn, after the commit.
+        let before = process.seenConfiguration
+        var holders = 0
+        for configuration in [core.configuration, before] {
+            let (voters, quorum) = voters(of: configuration)
+            holders = voters.count { node in
+                node === process.node ? core.applicable >= entry.index : hasAcknowledged(entry, node)
+            }
+            guard holders >= quorum else { continue }
+            if chance(5) { try lookUpOnDisks(entry, of: voters, quorum) }
+            return
         }
-        guard holders >= quorum else {
-            throw Violation("entry \(entry.index) is committed, but only \(holders) nodes said that it is durable")
-        }
-        if chance(5) { try lookUpOnDisks(entry, of: voters, quorum) }
+        throw Violation("entry \(entry.index) is committed, but only \(holders) nodes said that it is durable")
     }
 
     /// Whether the store that counts for a node said that it has `entry`. It may be lost since: then the others elect

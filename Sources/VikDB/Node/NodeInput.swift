@@ -31,8 +31,11 @@ package enum NodeInput: Sendable {
     /// A job of the snapshot lane made the next piece of a snapshot for a member.
     case snapshotProduced(MemberID, transfer: UInt64, SnapshotProducer.Product)
     /// A chunk that came is written; or it was not what it should be, or there is no room for it.
-    case snapshotTakenIn(transfer: UInt64, sequence: UInt64, rawBytes: UInt64)
-    case snapshotSpoilt(transfer: UInt64, reason: String)
+    case snapshotTakenIn(serial: UInt64, sequence: UInt64, rawBytes: UInt64)
+    case snapshotSpoilt(serial: UInt64, reason: String)
+    /// There was no room to put a snapshot in the place of the engine's state, or then to begin the log after it.
+    case snapshotNotSwitched(reason: String)
+    case snapshotResetRefused
     /// A snapshot took the place of the engine's state; and then of the log.
     case snapshotSwitched
     case snapshotInstalled(IndexedConfiguration)

@@ -82,6 +82,15 @@ extension NodeShell {
             PendingChange(goal: goal, deadline: now + UInt64(options.requestWaitTicks), token: token, sink: sink))
     }
 
+    /// The office is lost: what is not committed may yet be, or not, under the next leader.
+    func abandonChanges() {
+        changes.removeAll { change in
+            guard case .entry(let index, _) = change.goal, index > core.commit else { return false }
+            replies.append(.unknown(.leadershipLost), token: change.token, to: change.sink)
+            return true
+        }
+    }
+
     /// Answers those whose change is made, or cannot be any more.
     func answerChanges() {
         guard !changes.isEmpty else { return }

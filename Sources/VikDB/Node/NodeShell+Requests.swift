@@ -21,6 +21,7 @@ extension NodeShell {
             return
         }
         proposals.append(command)
+        proposalBytes += command.readableBytes
         proposers.append(Proposer(token: token, sink: sink, deadline: now + UInt64(options.leaderWaitTicks)))
     }
 
@@ -31,6 +32,7 @@ extension NodeShell {
             return .diskFull
         }
         if writes.count + proposals.count >= options.maxWaitingWrites
+            || proposalBytes + core.unsettledBytes >= options.raft.maxUncommittedBytes
             || core.applicable > applied + options.maxUnappliedEntries || engine.isStalled
         {
             return .overloaded
@@ -66,8 +68,13 @@ extension NodeShell {
                 replies.append(.notApplied(.overloaded), token: proposer.token, to: proposer.sink)
             }
         }
+        forgetProposals()
+    }
+
+    private func forgetProposals() {
         proposals.removeAll(keepingCapacity: true)
         proposers.removeAll(keepingCapacity: true)
+        proposalBytes = 0
     }
 
     private func proposeLater() {
@@ -76,8 +83,7 @@ extension NodeShell {
                 replies.append(
                     .notApplied(.notLeader(leader: leader.apiAddress)), token: proposer.token, to: proposer.sink)
             }
-            proposals.removeAll(keepingCapacity: true)
-            proposers.removeAll(keepingCapacity: true)
+            forgetProposals()
             return
         }
         // In order of their deadlines.
@@ -87,6 +93,7 @@ extension NodeShell {
             replies.append(.notApplied(.noQuorum), token: proposer.token, to: proposer.sink)
         }
         proposers.removeFirst(expired)
+        for proposal in proposals.prefix(expired) { proposalBytes -= proposal.readableBytes }
         proposals.removeFirst(expired)
     }
 
@@ -185,8 +192,7 @@ extension NodeShell {
             replies.append(.unknown(.stopping), token: pending.token, to: pending.sink)
         }
         for proposer in proposers { replies.append(.notApplied(refusal), token: proposer.token, to: proposer.sink) }
-        proposals.removeAll()
-        proposers.removeAll()
+        forgetProposals()
         for read in reads.takeAll() { replies.append(.notAnswered(refusal), token: read.token, to: read.sink) }
         for change in changes { replies.append(.unknown(.stopping), token: change.token, to: change.sink) }
         changes.removeAll()

@@ -35,7 +35,7 @@ extension NodeShell {
 
     func snapshotProduced(for member: MemberID, _ transfer: UInt64, _ product: SnapshotProducer.Product) {
         guard let sender = sending[member], sender.offer.transfer == transfer else { return }
-        sender.produced(product)
+        sender.produced(product, now)
     }
 
     private func snapshotAnswered(by member: MemberID, _ reply: SnapshotReply) {
@@ -126,15 +126,21 @@ extension NodeShell {
     private func snapshotOffered(_ offer: SnapshotOffer) {
         if let receiver = receiving {
             if receiver.offer.transfer == offer.transfer {
-                if receiver.phase == .receiving {
-                    core.replyToSnapshot(offer.transfer, .wants(sequence: receiver.takenIn + 1))
-                }
+                // Also a sign of life while everything is here and only waits to be installed.
+                core.replyToSnapshot(offer.transfer, .wants(sequence: receiver.takenIn + 1))
                 return
             }
             guard receiver.phase == .receiving else { return }
             stopReceiving()
         }
-        receiving = SnapshotReceiver(offer, engine: engine, now: now)
+        guard freeBytes >= options.minFreeBytes + min(offer.estimatedBytes, .max - options.minFreeBytes) else {
+            logger.warning(
+                "a snapshot is refused: the disk has no room for it",
+                metadata: ["bytes": "\(offer.estimatedBytes)", "free_bytes": "\(freeBytes)"])
+            return core.replyToSnapshot(offer.transfer, .refused)
+        }
+        snapshotSerial += 1
+        receiving = SnapshotReceiver(offer, serial: snapshotSerial, engine: engine, now: now)
         logger.notice(
             "receiving a snapshot", metadata: ["index": "\(offer.index)", "bytes": "\(offer.estimatedBytes)"])
         core.replyToSnapshot(offer.transfer, .wants(sequence: 1))
@@ -142,40 +148,45 @@ extension NodeShell {
 
     private func snapshotChunkCame(_ chunk: SnapshotChunk) {
         guard let receiver = receiving, receiver.accept(chunk, now) else { return }
-        executor.submit(.snapshot) { [inbox, intake = receiver.intake] in
+        executor.submit(.snapshot) { [inbox, intake = receiver.intake, serial = receiver.serial] in
             do throws(SnapshotIntake.Failure) {
                 try intake.takeIn(chunk)
                 inbox.post(
-                    .snapshotTakenIn(
-                        transfer: chunk.transfer, sequence: chunk.sequence, rawBytes: UInt64(chunk.rawBytes)))
+                    .snapshotTakenIn(serial: serial, sequence: chunk.sequence, rawBytes: UInt64(chunk.rawBytes)))
             } catch {
                 switch error {
-                case .malformed(let reason), .storage(.full(let reason)):
-                    inbox.post(.snapshotSpoilt(transfer: chunk.transfer, reason: reason))
+                case .malformed(let reason): inbox.post(.snapshotSpoilt(serial: serial, reason: reason))
+                case .storage(.full(let path)):
+                    inbox.post(.snapshotSpoilt(serial: serial, reason: "no space left on the device of \(path)"))
                 case .storage(let error): inbox.post(.failed(error))
                 }
             }
         }
     }
 
-    func snapshotTakenIn(_ transfer: UInt64, _ sequence: UInt64, rawBytes: UInt64) {
-        guard let receiver = receiving, receiver.offer.transfer == transfer, receiver.phase == .receiving else { return }
-        receiver.tookIn(sequence, rawBytes: rawBytes)
-        core.replyToSnapshot(transfer, .wants(sequence: sequence + 1))
+    func snapshotTakenIn(_ serial: UInt64, _ sequence: UInt64, rawBytes: UInt64) {
+        guard let receiver = receiving, receiver.serial == serial, receiver.phase == .receiving else { return }
+        receiver.tookIn(sequence, rawBytes: rawBytes, now)
+        core.replyToSnapshot(receiver.offer.transfer, .wants(sequence: sequence + 1))
         completeReceiving()
     }
 
-    func snapshotSpoilt(_ transfer: UInt64, _ reason: String) {
-        guard let receiver = receiving, receiver.offer.transfer == transfer, receiver.phase == .receiving else { return }
+    func snapshotSpoilt(_ serial: UInt64, _ reason: String) {
+        guard let receiver = receiving, receiver.serial == serial, receiver.phase == .receiving else { return }
+        giveUpReceiving(reason)
+    }
+
+    private func giveUpReceiving(_ reason: String) {
+        guard let receiver = receiving else { return }
         logger.warning("the snapshot is given up: \(reason)")
         stopReceiving()
-        core.replyToSnapshot(transfer, .refused)
+        core.replyToSnapshot(receiver.offer.transfer, .refused)
     }
 
     private func completeReceiving() {
         guard let receiver = receiving, let end = receiver.completed else { return }
         guard receiver.intake.matches(end) else {
-            return snapshotSpoilt(end.transfer, "what was received is not what was sent")
+            return giveUpReceiving("what was received is not what was sent")
         }
         receiver.phase = .waiting
     }
@@ -195,7 +206,11 @@ extension NodeShell {
         isInBackground = true
         executor.submit(.background) { [inbox, intake = receiver.intake] in
             do throws(StorageError) {
-                try intake.install(term: offer.indexTerm)
+                do throws(StorageError) {
+                    try intake.install(term: offer.indexTerm)
+                } catch .full(let path) {
+                    return inbox.post(.snapshotNotSwitched(reason: "no space left on the device of \(path)"))
+                }
                 inbox.post(.snapshotSwitched)
             } catch {
                 inbox.post(.failed(error))
@@ -203,12 +218,29 @@ extension NodeShell {
         }
     }
 
-    func snapshotSwitched() {
-        guard let offer = receiving?.offer else { preconditionFailure("a snapshot is being installed") }
+    /// The engine goes on with the state that it had.
+    func snapshotNotSwitched(_ reason: String) {
         isInBackground = false
+        core.installFailed()
+        giveUpReceiving(reason)
+    }
+
+    func snapshotSwitched() {
+        isInBackground = false
+        resetLogToSnapshot()
+    }
+
+    /// Tried again with housekeeping while the disk has no room: until then this node takes no entries.
+    func resetLogToSnapshot() {
+        guard let offer = receiving?.offer else { preconditionFailure("a snapshot is being installed") }
+        isResetRefused = false
         executor.submit(.log) { [inbox, log, engine] in
             do throws(StorageError) {
-                try log.reset(toFollow: offer.index, term: offer.indexTerm)
+                do throws(StorageError) {
+                    try log.reset(toFollow: offer.index, term: offer.indexTerm)
+                } catch .full {
+                    return inbox.post(.snapshotResetRefused)
+                }
                 inbox.post(.snapshotInstalled(try RecoveredNode.storedConfiguration(of: engine)))
             } catch {
                 inbox.post(.failed(error))

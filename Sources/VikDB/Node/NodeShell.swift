@@ -37,6 +37,8 @@ package final class NodeShell {
 
     var now: UInt64 = 0
     var proposals: [ByteBuffer] = []
+    /// Bytes of `proposals`.
+    var proposalBytes = 0
     var proposers: [Proposer] = []
     var changes: [PendingChange] = []
     var writes = PendingWrites()
@@ -55,6 +57,9 @@ package final class NodeShell {
     /// Snapshots on their way out, by receiver, and the one on its way in.
     var sending: [MemberID: SnapshotSender] = [:]
     var receiving: SnapshotReceiver?
+    var snapshotSerial: UInt64 = 0
+    /// The log found no room to begin after the snapshot that has replaced the engine's state.
+    var isResetRefused = false
     /// The log may drop what is at or before this index, as last told to it.
     private var discardable: LogIndex = 0
     private var notedLeader: MemberID?
@@ -127,10 +132,12 @@ package final class NodeShell {
         case .acquainted(let hello): acquaint(hello)
         case .snapshotProduced(let member, let transfer, let product):
             snapshotProduced(for: member, transfer, product)
-        case .snapshotTakenIn(let transfer, let sequence, let rawBytes):
-            snapshotTakenIn(transfer, sequence, rawBytes: rawBytes)
-        case .snapshotSpoilt(let transfer, let reason): snapshotSpoilt(transfer, reason)
+        case .snapshotTakenIn(let serial, let sequence, let rawBytes):
+            snapshotTakenIn(serial, sequence, rawBytes: rawBytes)
+        case .snapshotSpoilt(let serial, let reason): snapshotSpoilt(serial, reason)
+        case .snapshotNotSwitched(let reason): snapshotNotSwitched(reason)
         case .snapshotSwitched: snapshotSwitched()
+        case .snapshotResetRefused: isResetRefused = true
         case .snapshotInstalled(let configuration): snapshotInstalled(configuration)
         case .administer(let request, let token, let sink): administer(request, token: token, sink: sink)
         case .handOver: _ = core.handOver()
@@ -139,7 +146,10 @@ package final class NodeShell {
             metrics.syncLatency.observe(nanoseconds)
             core.persisted(sequence)
         case .applied(let run): finishApplying(run)
-        case .fetched(let entries, let member): core.fetched(entries, for: member)
+        case .fetched(let entries, let member):
+            // The log does not have them any more: the member needs a snapshot.
+            if entries.isEmpty { core.compact(through: log.base.index) }
+            core.fetched(entries, for: member)
         case .backgroundDone(let isRetryLater):
             isInBackground = false
             if isRetryLater { backgroundRetryAt = now + UInt64(options.housekeepingTicks) }
@@ -227,7 +237,10 @@ package final class NodeShell {
         if let group = ready.persist { persist(group) }
         for fetch in ready.fetches { submitFetch(fetch) }
         if let read = ready.confirmedRead, read.context == readContext { reads.confirm(at: read.index) }
-        if ready.lostLeadership { abandonWrites() }
+        if ready.lostLeadership {
+            abandonWrites()
+            abandonChanges()
+        }
         for member in ready.snapshotsNeeded { startSnapshot(to: member) }
         for message in ready.snapshotMessages { handleSnapshot(message) }
         serveReads()
@@ -238,7 +251,7 @@ package final class NodeShell {
         // Until there is one it dials those of `-cluster`, as it was started.
         guard core.configuration != nil, core.storeState == .entries else { return }
         acquaintances.removeAll { !core.mayBeNew($0.id) }
-        let wanted = core.peers + acquaintances
+        let wanted = Array((core.peers + acquaintances).prefix(WireLimits.maxMembers - 1))
         guard wanted != knownPeers else { return }
         knownPeers = wanted
         peers.setPeers(wanted)
@@ -358,6 +371,7 @@ package final class NodeShell {
 
     private func keepHouse() {
         compactLog()
+        if isResetRefused { resetLogToSnapshot() }
         if let founding {
             if let label = founding.doubledLabel {
                 logger.error("two members of -cluster have the same -node-id", metadata: ["node_id": "\(label)"])

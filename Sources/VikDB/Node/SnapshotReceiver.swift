@@ -92,6 +92,8 @@ final class SnapshotReceiver {
     }
 
     let offer: SnapshotOffer
+    /// Of this process, never used twice: the same transfer may be begun anew.
+    let serial: UInt64
     let intake: SnapshotIntake
     var phase = Phase.receiving
     /// The next chunk that is taken from the network, and the one after those that are written.
@@ -101,8 +103,9 @@ final class SnapshotReceiver {
     private var end: SnapshotEnd?
     private(set) var movedAt: UInt64
 
-    init(_ offer: SnapshotOffer, engine: Engine, now: UInt64) {
+    init(_ offer: SnapshotOffer, serial: UInt64, engine: Engine, now: UInt64) {
         self.offer = offer
+        self.serial = serial
         intake = SnapshotIntake(engine: engine, index: offer.index)
         movedAt = now
     }
@@ -121,7 +124,8 @@ final class SnapshotReceiver {
         return true
     }
 
-    func tookIn(_ sequence: UInt64, rawBytes: UInt64) {
+    func tookIn(_ sequence: UInt64, rawBytes: UInt64, _ now: UInt64) {
+        movedAt = now
         precondition(sequence == takenIn + 1, "chunks are taken in in order")
         takenIn = sequence
         self.rawBytes += rawBytes

@@ -131,8 +131,9 @@ final class SnapshotSender {
         return true
     }
 
-    func produced(_ product: SnapshotProducer.Product) {
+    func produced(_ product: SnapshotProducer.Product, _ now: UInt64) {
         isProducing = false
+        movedAt = now
         switch product {
         case .chunk(let chunk):
             precondition(chunk.sequence == nextSequence, "chunks are produced in order")
@@ -149,6 +150,8 @@ final class SnapshotSender {
         case .installed(let index): return index >= offer.index ? .installed(index) : .over
         case .wants(let sequence):
             let firstKept = window.first?.sequence ?? nextSequence
+            // It has everything, and takes its time to install it.
+            if end != nil, sequence == nextSequence { movedAt = now }
             guard sequence >= firstKept, sequence <= nextSequence else {
                 // Behind the window: the receiver lost what it had. Late answers to what was resent say nothing.
                 return sequence < firstKept && sentThrough == nil ? .over : .goesOn

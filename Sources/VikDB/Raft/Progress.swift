@@ -27,6 +27,9 @@ struct Progress {
     var isActive = true
     /// The tick at which something last arrived.
     var heardAt: UInt64
+    /// The tick before which no snapshot is sent, and how many transfers in a row have failed.
+    var snapshotRetryAt: UInt64 = 0
+    var snapshotFailures = 0
     /// A member that was removed gets the log until it has learned so; nil: it is a member.
     var departure: Departure?
     /// Newest read-index round it confirmed.
@@ -102,6 +105,13 @@ struct Progress {
     mutating func install() {
         probe(from: match + 1)
         mode = .installing
+    }
+
+    /// A transfer failed: the next one begins after a pause, which doubles up to 64 times its first length.
+    mutating func snapshotFailed(at now: UInt64, pause: UInt64) {
+        isPaused = true
+        snapshotRetryAt = now + pause << UInt64(min(snapshotFailures, 6))
+        snapshotFailures += 1
     }
 
     /// Something arrived from the member.

@@ -8,9 +8,9 @@ extension RaftCore {
     /// timeout is over.
     ///
     /// - Parameter target: nil: the voter that has most of the log.
-    /// - Returns: false if this node does not lead, or the target does not answer or is no voter.
+    /// - Returns: false if this node does not lead or hands over already, or the target does not answer or is no voter.
     package mutating func handOver(to target: MemberID? = nil) -> Bool {
-        guard role == .leader, let target = successor(target) else { return false }
+        guard role == .leader, !isHandingOver, let target = successor(target) else { return false }
         leading!.handOver = HandOver(target: target, since: now)
         return true
     }
@@ -30,7 +30,8 @@ extension RaftCore {
     mutating func handOverIfPossible() {
         // A leader that a committed entry has removed, or made a learner, has led up to here and no further.
         if !isVoter(id), membership.latestIndex <= commit, log.lastIndex > 0 { return resign() }
-        guard let handOver = leading!.handOver, !handOver.isTargetTold,
+        // What was proposed here is answered first.
+        guard let handOver = leading!.handOver, !handOver.isTargetTold, commit == log.lastIndex,
             let position = leading!.position(of: handOver.target), leading!.peers[position].match == log.lastIndex
         else { return }
         leading!.handOver!.isTargetTold = true

@@ -161,11 +161,22 @@ extension RaftCore {
         }
     }
 
-    /// Whom this node talks to: the other members of its newest configuration, and those that a leader still tells that
-    /// they were removed.
+    /// Whom this node talks to, and where: the other members of the configuration that counts and of all after it, and
+    /// those that a leader still tells that they were removed. Who is being removed must still acknowledge it, and who
+    /// moves is at its old address until that is committed.
     package var peers: [Member] {
-        let members = (membership.latest?.members ?? []).filter { $0.id != id }
-        return members + (leading?.peers.compactMap { $0.departure?.member } ?? [])
+        var peers: [Member] = []
+        let counting = membership.counting(commit: commit).map { [$0] } ?? []
+        for configuration in counting + membership.pending(commit: commit).map(\.configuration) {
+            for member in configuration.members where member.id != id && !peers.contains(where: { $0.id == member.id }) {
+                peers.append(member)
+            }
+        }
+        for departure in leading?.peers.compactMap({ $0.departure?.member }) ?? []
+        where !peers.contains(where: { $0.id == departure.id }) {
+            peers.append(departure)
+        }
+        return peers
     }
 
     /// What a leader knows of the other members, for status and metrics.

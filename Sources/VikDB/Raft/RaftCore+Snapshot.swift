@@ -8,6 +8,10 @@ extension RaftCore {
     /// The member needs entries that this log no longer has.
     mutating func needSnapshot(forPeerAt position: Int) {
         guard leading!.peers[position].mode != .installing else { return }
+        guard now >= leading!.peers[position].snapshotRetryAt else {
+            leading!.peers[position].isPaused = true
+            return
+        }
         leading!.peers[position].install()
         snapshotsNeeded.append(leading!.peers[position].member)
     }
@@ -29,10 +33,11 @@ extension RaftCore {
         if let installed, installed <= log.lastIndex {
             leading!.peers[position].match = max(leading!.peers[position].match, installed)
             leading!.peers[position].probe(from: installed + 1)
+            leading!.peers[position].snapshotFailures = 0
             advanceCommit()
         } else {
             leading!.peers[position].probe(from: leading!.peers[position].match + 1)
-            leading!.peers[position].isPaused = true
+            leading!.peers[position].snapshotFailed(at: now, pause: UInt64(options.electionTicks.lowerBound))
         }
     }
 
@@ -46,7 +51,11 @@ extension RaftCore {
 
     mutating func stepSnapshotOffer(_ offer: SnapshotOffer, from: MemberID) {
         follow(from)
-        guard !isInstalling else { return }
+        if isInstalling {
+            // The shell says how far it is.
+            snapshotMessages.append(SnapshotMessage(from: from, message: .snapshotOffer(offer)))
+            return
+        }
         // What is committed here the leader has as well; and what it offers is committed.
         if offer.index <= commit || log.term(at: offer.index) == offer.indexTerm {
             commit = max(commit, offer.index)
@@ -81,6 +90,11 @@ extension RaftCore {
         precondition(isLogQuiet && role != .leader, "nothing is written while a snapshot is installed")
         isInstalling = true
         if role != .follower { becomeFollower(term: term, leader: nil) }
+    }
+
+    /// The snapshot could not be installed: everything is as it was.
+    package mutating func installFailed() {
+        isInstalling = false
     }
 
     /// State and log now begin after the entry at `index`, durably. What the log held is gone: it lacked that entry, so

@@ -103,7 +103,7 @@ package struct RaftCore {
     /// The entry before the first one that this log holds.
     package var baseIndex: LogIndex { log.baseIndex }
     /// Nothing is being written and nothing waits to be.
-    package var isLogQuiet: Bool { inFlight == nil && !log.hasUnemitted }
+    package var isLogQuiet: Bool { inFlight == nil && (!log.hasUnemitted || isLogFull) }
 
     /// The term of the entry at `index`, if the log has it.
     package func termOfEntry(at index: LogIndex) -> Term? { log.term(at: index) }

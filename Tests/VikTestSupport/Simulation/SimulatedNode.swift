@@ -99,6 +99,8 @@ final class SimulatedProcess {
     var seenCommit: LogIndex = 0
     var seenApplied: LogIndex = 0
     var wasLeader = false
+    /// Whether it led before its last turn.
+    var ledBefore = false
     /// As of the turn before.
     var seenConfiguration: Configuration?
 

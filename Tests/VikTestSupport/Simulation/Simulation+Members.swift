@@ -61,7 +61,7 @@ extension Simulation {
         for node in nodes where node.member != .none && configuration.member(node.member) == nil {
             guard removed.insert(node.member).inserted else { continue }
             coverage[.membersRemoved] += 1
-            if node.process?.shell.core.isLeader == true { coverage[.leaderRemoved] += 1 }
+            if let process = node.process, process.ledBefore || process.wasLeader { coverage[.leaderRemoved] += 1 }
             let former = node.member
             schedule(after: draw(100_000...3_000_000)) { [unowned self] in takeAway(node, former) }
         }

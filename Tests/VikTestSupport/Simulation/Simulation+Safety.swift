@@ -55,6 +55,7 @@ extension Simulation {
             if core.isLeader, try oracle.leads(core) { coverage[.elections] += 1 }
         }
         if process.wasLeader, !core.isLeader { coverage[.leaderSteppedDown] += 1 }
+        process.ledBefore = process.wasLeader
         process.wasLeader = core.isLeader
         noteTrust(in: process.node, core)
     }

@@ -57,8 +57,8 @@ extension HTTPFailure {
         HTTPFailure(
             .forbidden,
             access == .nobody
-                ? "the cluster is changed at the address of -admin-addr"
-                : "the cluster is changed from the leader's own machine, or at its -admin-addr")
+                ? "members and leader are changed at the leader's -admin-addr, not here"
+                : "members and leader are changed by a caller on the leader's own machine, or at its -admin-addr")
     }
 
     static func admin(refused refusal: AdminRefusal, redirect: LeaderRedirect, target: String) -> HTTPFailure {

@@ -108,6 +108,17 @@ extension NodeShell {
         }
     }
 
+    /// Long work says now and then how far it is.
+    func logProgress() {
+        for sender in sendersInOrder {
+            logger.info(
+                "sending a snapshot", metadata: ["to": "\(label(of: sender.member))", "percent": "\(sender.percent)"])
+        }
+        if let receiver = receiving {
+            logger.info("receiving a snapshot", metadata: ["percent": "\(receiver.percent)"])
+        }
+    }
+
     // MARK: Receiving
 
     /// A message that the core found to be from the leader, or an answer to this node as the leader.

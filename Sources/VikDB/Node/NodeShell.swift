@@ -103,7 +103,7 @@ package final class NodeShell {
         self.random = random
         self.applied = recovered.engine.appliedIndex
         self.savedCommit = recovered.state.hardState.commit
-        if core.storeState != .entries {
+        if core.storeState != .entries, !identity.founders.isEmpty {
             founding = Founding(
                 founders: identity.founders,
                 own: Member(
@@ -386,6 +386,7 @@ package final class NodeShell {
             }
             foundIfPossible()
         }
+        if now % UInt64(options.housekeepingTicks * 5) == 0 { logProgress() }
         let state = core.hardState
         let needsSave = state.commit > savedCommit
         savedCommit = state.commit

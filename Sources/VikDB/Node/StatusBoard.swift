@@ -87,6 +87,8 @@ extension NodeShell {
                 failure
             } else if core.isRemoved {
                 "this node was removed from the cluster"
+            } else if identity.founders.isEmpty, core.storeState != .entries {
+                "joining: the leader has sent nothing yet"
             } else if let founding {
                 founding.memberWithEntries != nil
                     ? "the store is empty but the cluster has data: waiting to be recorded by the leader"

@@ -100,7 +100,11 @@ extension Node {
 
     /// Clients are still served, and sent to the new leader as soon as there is one, so that they notice nothing.
     private func handOver() {
-        guard status.role == .leader, status.members.count > 1 else { return }
+        let mayFollow = status.members.contains { member in
+            member.role == .voter && !member.isLeader
+                && member.lastContactMilliseconds.map { $0 < Self.handOverContactMilliseconds } ?? false
+        }
+        guard status.role == .leader, mayFollow else { return }
         inbox.post(.handOver)
         let deadline = NIODeadline.now() + Self.handOverLimit
         while NIODeadline.now() < deadline, status.role == .leader || status.leaderID == nil {

@@ -27,6 +27,8 @@ package final class Node: KeyValueService {
     /// How long a stop waits for another node to lead, and how often it looks.
     static let handOverLimit = TimeAmount.seconds(1)
     static let handOverPollMicroseconds: UInt32 = 2_000
+    /// Nobody is waited for who has not been heard from within this time.
+    static let handOverContactMilliseconds: UInt64 = 1_000
     /// A node alone has a label but no replication address.
     static let loneLabel = "single-node"
     static let loneAddress = ""

@@ -28,10 +28,6 @@ final class RawPeer: Sendable {
             }
         }
 
-        func channelInactive(context: ChannelHandlerContext) {
-            state.withLock { $0.isClosed = true }
-        }
-
         func errorCaught(context: ChannelHandlerContext, error: any Error) {
             context.close(promise: nil)
         }
@@ -40,6 +36,8 @@ final class RawPeer: Sendable {
     private init(_ socket: any NIOCore.Channel, _ collector: Collector) {
         self.socket = socket
         self.collector = collector
+        // Also of a socket that was never active.
+        socket.closeFuture.whenComplete { _ in collector.state.withLock { $0.isClosed = true } }
     }
 
     static func dial(_ port: Int) async throws -> RawPeer {

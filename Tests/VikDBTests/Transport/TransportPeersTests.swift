@@ -26,7 +26,9 @@ import VikWire
                 node.seen.withLock { $0.up.count == 4 } && count(before) == 2
             }
             try await node.openSnapshotConnection(to: before.member)
-            try await eventually("its snapshot's") { count(before) == 3 }
+            try await eventually("its snapshot's") {
+                node.seen.withLock { $0.up.count == 5 } && count(before) == 3
+            }
 
             try await node.setPeers([steady, after])
             try await eventually("all three links to its new address") {

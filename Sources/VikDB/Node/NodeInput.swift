@@ -28,7 +28,9 @@ package enum NodeInput: Sendable {
     case applied(AppliedRun)
     /// A job of the read lane fetched old entries for a follower.
     case fetched([Entry], for: MemberID)
-    /// A job of the snapshot lane made the next piece of a snapshot for a member.
+    /// A job of the read lane read the next records of a snapshot for a member, or found none; and one of the snapshot
+    /// lane made the next piece of them.
+    case snapshotRead(MemberID, transfer: UInt64, isEnd: Bool)
     case snapshotProduced(MemberID, transfer: UInt64, SnapshotProducer.Product)
     /// A chunk that came is written; or it was not what it should be, or there is no room for it.
     case snapshotTakenIn(serial: UInt64, sequence: UInt64, rawBytes: UInt64)

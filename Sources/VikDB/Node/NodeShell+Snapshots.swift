@@ -80,15 +80,21 @@ extension NodeShell {
                 continue
             }
             for message in sender.takeMessages(now) { peers.send(message, to: member) }
-            if sender.takeProduction() { produce(for: sender) }
+            if sender.takeRead() { produce(for: sender) }
         }
         installIfPossible()
     }
 
     private func produce(for sender: SnapshotSender) {
-        executor.submit(.snapshot) { [inbox, producer = sender.producer, member = sender.member, offer = sender.offer] in
+        let (producer, member, transfer) = (sender.producer, sender.member, sender.offer.transfer)
+        executor.submit(.read) { [inbox, executor] in
             do throws(StorageError) {
-                inbox.post(.snapshotProduced(member, transfer: offer.transfer, try producer.next()))
+                let raw = try producer.read()
+                // In this order, so that chunks are encoded in the order in which they were read.
+                executor.submit(.snapshot) {
+                    inbox.post(.snapshotProduced(member, transfer: transfer, producer.encode(raw)))
+                }
+                inbox.post(.snapshotRead(member, transfer: transfer, isEnd: raw == nil))
             } catch {
                 inbox.post(.failed(error))
             }

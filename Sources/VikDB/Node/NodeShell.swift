@@ -130,6 +130,8 @@ package final class NodeShell {
         case .snapshotDisconnected(let member): snapshotConnection(to: member, isOpen: false)
         case .unknownToPeer(let hello): noteUnknown(to: hello)
         case .acquainted(let hello): acquaint(hello)
+        case .snapshotRead(let member, let transfer, let isEnd):
+            if let sender = sending[member], sender.offer.transfer == transfer { sender.read(isEnd: isEnd) }
         case .snapshotProduced(let member, let transfer, let product):
             snapshotProduced(for: member, transfer, product)
         case .snapshotTakenIn(let serial, let sequence, let rawBytes):

@@ -3,43 +3,52 @@ import NIOCore
 import Synchronization
 import VikWire
 
-/// Reads, compresses and numbers the chunks of one snapshot: jobs of the snapshot lane, one at a time.
+/// Reads the chunks of one snapshot, and encodes them: two stages, each one job at a time, so that the next chunk is read
+/// while one is compressed.
 package final class SnapshotProducer: Sendable {
     package enum Product: Sendable {
         case chunk(SnapshotChunk)
         case end(SnapshotEnd)
     }
 
-    private struct State: ~Copyable {
-        let reader: SnapshotReader
+    private struct Encoder: ~Copyable {
         var compressor = ChunkCompressor()
         var end: SnapshotEnd
     }
 
-    /// Never contended: only the snapshot lane takes it.
-    private let state: Mutex<State>
+    // Never contended: each stage has one job at a time.
+    private let reader: Mutex<SnapshotReader>
+    private let encoder: Mutex<Encoder>
     private let chunkBytes: Int
 
     init(_ reader: SnapshotReader, term: Term, transfer: UInt64, chunkBytes: Int) {
+        self.reader = Mutex(reader)
         self.chunkBytes = chunkBytes
         let end = SnapshotEnd(term: term, transfer: transfer, chunks: 0, records: 0, rawBytes: 0, checksum: 0)
-        state = Mutex(State(reader: reader, end: end))
+        encoder = Mutex(Encoder(end: end))
     }
 
-    func next() throws(StorageError) -> Product {
-        try state.withLock { state throws(StorageError) in
-            guard let raw = try state.reader.next(targetBytes: chunkBytes) else {
-                state.end.records = state.reader.records
-                return .end(state.end)
+    /// The next records; nil after the last. A job of the read lane.
+    func read() throws(StorageError) -> ByteBuffer? {
+        try reader.withLock { reader throws(StorageError) in try reader.next(targetBytes: chunkBytes) }
+    }
+
+    /// Makes a chunk of what was read, or the end of nil. A job of the snapshot lane.
+    func encode(_ raw: ByteBuffer?) -> Product {
+        encoder.withLock { encoder in
+            guard let raw else {
+                encoder.end.records = reader.withLock(\.records)
+                return .end(encoder.end)
             }
             let checksum = Checksum.crc32(raw)
-            state.end.checksum = Checksum.crc32Combine(state.end.checksum, checksum, secondBytes: raw.readableBytes)
-            state.end.chunks += 1
-            state.end.rawBytes += UInt64(raw.readableBytes)
-            let compressed = state.compressor.compress(raw)
+            encoder.end.checksum = Checksum.crc32Combine(
+                encoder.end.checksum, checksum, secondBytes: raw.readableBytes)
+            encoder.end.chunks += 1
+            encoder.end.rawBytes += UInt64(raw.readableBytes)
+            let compressed = encoder.compressor.compress(raw)
             return .chunk(
                 SnapshotChunk(
-                    term: state.end.term, transfer: state.end.transfer, sequence: state.end.chunks,
+                    term: encoder.end.term, transfer: encoder.end.transfer, sequence: encoder.end.chunks,
                     encoding: compressed == nil ? .stored : .zlib, rawBytes: UInt32(raw.readableBytes),
                     rawChecksum: checksum, bytes: compressed ?? raw))
         }
@@ -74,7 +83,11 @@ final class SnapshotSender {
     /// The receiver answered the offer, and everything through here was sent on this connection since.
     private var sentThrough: UInt64?
     private var isEndSent = false
-    private var isProducing = false
+    private var isReading = false
+    private var isReadToEnd = false
+    /// Chunks that were read and are being encoded.
+    private var encoding = 0
+    private static let maxEncoding = 2
     /// Bytes that may be produced now.
     private var credit = 0
     private var movedAt: UInt64
@@ -124,15 +137,24 @@ final class SnapshotSender {
         return now - movedAt < options.snapshotPatienceTicks
     }
 
-    /// Whether the next chunk is to be produced; the caller then does so, and says so with ``produced(_:)``.
-    func takeProduction() -> Bool {
-        guard !isProducing, end == nil, window.count < maxWindow, bytesPerTick == nil || credit > 0 else { return false }
-        isProducing = true
+    /// Whether the next chunk is to be read; the caller then does so, and says so with ``read(isEnd:)`` and, once it is
+    /// encoded, ``produced(_:_:)``.
+    func takeRead() -> Bool {
+        guard !isReading, !isReadToEnd, encoding < Self.maxEncoding, window.count + encoding < maxWindow,
+            bytesPerTick == nil || credit > 0
+        else { return false }
+        isReading = true
+        encoding += 1
         return true
     }
 
+    func read(isEnd: Bool) {
+        isReading = false
+        isReadToEnd = isEnd
+    }
+
     func produced(_ product: SnapshotProducer.Product, _ now: UInt64) {
-        isProducing = false
+        encoding -= 1
         movedAt = now
         switch product {
         case .chunk(let chunk):

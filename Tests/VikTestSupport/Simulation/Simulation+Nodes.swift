@@ -184,6 +184,8 @@ extension Simulation {
             4, UInt64(process.node.position), UInt64(job.lane.rawValue), text: "\(process.node.label) \(job.lane) job")
         job.run()
         noteEngine(process)
+        // A job may have handed on to the next one.
+        for job in process.executor.submitted.takeAll() { scheduleJob(job, of: process) }
         takeReplies()
         for input in process.inbox.posted.takeAll() {
             var delay = draw(0...200)

@@ -95,22 +95,5 @@ extension ProcessTests {
                 return nil
             }
         }
-
-        private func judge(_ history: History) throws {
-            let ok = history.operations.count { $0.outcome == .ok }
-            let unknown = history.operations.count { $0.outcome == .unknown }
-            print("history: \(history.operations.count) operations, \(ok) ok, \(unknown) of unknown outcome")
-            #expect(ok > 200, "a history of failures proves nothing")
-            let verdict = LinearizabilityChecker.check(history)
-            if verdict != .linearizable {
-                let path = "/tmp/vikdb-history-\(getpid()).jsonl"
-                TextFile.write(try history.jsonLines(), to: path)
-                Issue.record("\(verdict); the history is in \(path)")
-            }
-        }
-
-        private func milliseconds(_ seconds: Double) -> Int {
-            Int((seconds * 1_000).rounded())
-        }
     }
 }

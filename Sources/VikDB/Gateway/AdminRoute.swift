@@ -61,8 +61,14 @@ extension HTTPFailure {
                 : "members and leader are changed by a caller on the leader's own machine, or at its -admin-addr")
     }
 
-    static func admin(refused refusal: AdminRefusal, redirect: LeaderRedirect, target: String) -> HTTPFailure {
+    static func admin(
+        refused refusal: AdminRefusal, at access: AdminAccess, redirect: LeaderRedirect, target: String
+    ) -> HTTPFailure {
         switch refusal {
+        case .notLeader(let leader?) where access == .everyone:
+            // Nodes tell each other where clients are served, which is not where this is taken.
+            return HTTPFailure(
+                .serviceUnavailable, "not the leader, which serves clients at \(leader): ask it at its -admin-addr")
         case .notLeader(let leader):
             var failure = redirect.failure(leader: leader, target: target)
             failure.outcome = nil

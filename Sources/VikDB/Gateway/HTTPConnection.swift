@@ -93,7 +93,9 @@ final class HTTPConnection: ChannelDuplexHandler {
             answer(.page(page, of: range, index: index))
         case (.administered(let index), _): answer(.administered(index: index))
         case (.notAdministered(let refusal), _):
-            answer(.admin(refused: refusal, redirect: loop.redirect, target: request.target))
+            answer(
+                .admin(
+                    refused: refusal, at: loop.options.adminAccess, redirect: loop.redirect, target: request.target))
         case (.unknown(let reason), .admin): answer(.admin(unknown: reason))
         case (.notApplied(let refusal), _):
             answer(.write(refused: refusal, redirect: loop.redirect, target: request.target))

@@ -42,6 +42,11 @@ final class NodeProcess: Sendable {
         process.withLock { $0?.signal(number) }
     }
 
+    /// Loses its disk, as a machine that is replaced. The node does not run.
+    func wipe() {
+        for name in ["wal", "sstables"] { TemporaryDirectory.removeTree("\(directory)/\(name)") }
+    }
+
     func waitForExit(within seconds: Double) throws -> ChildProcess.Exit {
         guard let process = process.withLock({ $0 }) else { throw TimedOut(description: "\(label) was never started") }
         return try process.wait(within: seconds)

@@ -24,6 +24,14 @@ struct AnswerBody: Decodable {
         let value: String
     }
 
+    struct Member: Decodable {
+        let nodeId: String
+        let address: String
+        let role: String
+        let leads: Bool
+        let lastContactMs: Int?
+    }
+
     let success: Bool?
     let error: String?
     let message: String?
@@ -34,7 +42,8 @@ struct AnswerBody: Decodable {
     let count: Int?
     let items: [Item]?
     let more: Bool?
-    // /cluster/status and /health
+    let nextPath: String?
+    // /cluster/status, /cluster/members and /health
     let replication: Bool?
     let isLeader: Bool?
     let term: UInt64?
@@ -45,6 +54,10 @@ struct AnswerBody: Decodable {
     let memtableSize: UInt64?
     let walSize: UInt64?
     let sstableCount: UInt64?
+    let firstIndex: UInt64?
+    let lastIndex: UInt64?
+    let incomingSnapshotPercent: Int?
+    let members: [Member]?
 }
 
 enum HTTPClientError: Error {
@@ -75,6 +88,8 @@ final class HTTPClient {
     }
 
     func request(_ method: String, _ target: String, body: String? = nil) throws -> HTTPAnswer {
+        // A request is not sent on a connection that the node has closed: it would be lost, and nobody knew.
+        if descriptor >= 0, isClosedByPeer { disconnect() }
         if descriptor < 0 { try connect() }
         do {
             var head = "\(method) \(target) HTTP/1.1\r\nHost: \(host):\(port)\r\n"
@@ -111,6 +126,12 @@ final class HTTPClient {
             disconnect()
             throw HTTPClientError.notConnected
         }
+    }
+
+    private var isClosedByPeer: Bool {
+        var byte: UInt8 = 0
+        let count = recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT))
+        return count == 0 || count < 0 && errno != EAGAIN
     }
 
     private func disconnect() {

@@ -11,6 +11,12 @@ final class RecordedLoad: Sendable {
         /// Keys that all clients share.
         var keys = 12
         var pauseMilliseconds: UInt32 = 2
+        /// Every other client only reads and the rest only write, so that a slow read holds up no write.
+        var separatesReads = false
+
+        func isRead(_ client: Int, _ choice: UInt64) -> Bool {
+            separatesReads ? client % 2 == 1 : choice > 5
+        }
     }
 
     private let cluster: ClusterProcess
@@ -30,12 +36,16 @@ final class RecordedLoad: Sendable {
             var random = SeededRandom(seed: seed &+ UInt64(number))
             while !stop.isSet {
                 let key = "key\(Int(random.next() % UInt64(mix.keys)))"
-                switch random.next() % 10 {
-                case 0..<4: client.put(key)
-                // A key of the client's own, written once: nothing can excuse its absence later.
-                case 4: client.put("only-\(number)-\(client.operations.count)")
-                case 5: client.delete(key)
-                default: client.get(key, at: Int(random.next() % UInt64(cluster.nodes.count)))
+                let choice = random.next() % 10
+                if mix.isRead(number, choice) {
+                    client.get(key, at: Int(random.next() % UInt64(cluster.nodes.count)))
+                } else {
+                    switch choice % 6 {
+                    // A key of the client's own, written once: nothing can excuse its absence later.
+                    case 4: client.put("only-\(number)-\(client.operations.count)")
+                    case 5: client.delete(key)
+                    default: client.put(key)
+                    }
                 }
                 usleep(mix.pauseMilliseconds * 1_000)
             }
@@ -50,13 +60,15 @@ final class RecordedLoad: Sendable {
     }
 
     /// Stops the clients, then reads every key once more, at every node: what was acknowledged must still be there.
-    func finish() throws -> History {
+    ///
+    /// - Parameter some: where to read instead of at every node.
+    func finish(at some: [NodeProcess]? = nil) throws -> History {
         stop.raise()
         try workers.withLock { $0 }?.wait(within: 60)
         var all = records.withLock { $0 }
         var reader = RecordingClient(number: mix.clients, cluster: cluster)
         for key in Set(all.map(\.key)).sorted() {
-            for node in cluster.nodes.indices {
+            for node in cluster.nodes.indices where some?.contains(where: { $0 === cluster.nodes[node] }) ?? true {
                 guard reader.get(key, at: node) == .ok else {
                     throw TimedOut(description: "\(key) could not be read from \(cluster.nodes[node].label) at the end")
                 }
@@ -114,6 +126,7 @@ struct RecordingClient {
     ) {
         let call = monotonicNanoseconds()
         var outcome = HistoryOperation.Outcome.notApplied
+        let first = leader
         for _ in 0...cluster.nodes.count {
             let node = leader
             do {
@@ -133,10 +146,12 @@ struct RecordingClient {
                 outcome = .unknown
             }
             record(kind, key, value, call: call, outcome, node)
-            if outcome != .ok { leader = (node + 1) % cluster.nodes.count }
+            // On from where this one began: nodes that send each other clients would else keep it.
+            if outcome != .ok { leader = (first + 1) % cluster.nodes.count }
             return
         }
         record(kind, key, value, call: call, outcome, leader)
+        leader = (first + 1) % cluster.nodes.count
     }
 
     private mutating func record(

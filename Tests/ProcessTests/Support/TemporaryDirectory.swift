@@ -15,7 +15,7 @@ final class TemporaryDirectory: Sendable {
     }
 
     /// Symbolic links are removed, not followed.
-    private static func removeTree(_ path: String) {
+    static func removeTree(_ path: String) {
         if unlink(path) == 0 { return }
         if let stream = opendir(path) {
             while let item = readdir(stream) {

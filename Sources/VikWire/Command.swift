@@ -21,7 +21,9 @@ package enum Command {
         buffer.writeInteger(UInt32(operationCount))
     }
 
-    package static func writePut(key: some Collection<UInt8>, value: some Collection<UInt8>, into buffer: inout ByteBuffer) {
+    package static func writePut(
+        key: some Collection<UInt8>, value: some Collection<UInt8>, into buffer: inout ByteBuffer
+    ) {
         buffer.writeMultipleIntegers(putKind, UInt16(key.count), UInt32(value.count))
         buffer.writeBytes(key)
         buffer.writeBytes(value)

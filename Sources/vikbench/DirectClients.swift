@@ -84,7 +84,8 @@ extension Outcome {
         case .notApplied(let refusal), .notAnswered(let refusal): self = .refused("\(refusal)")
         case .unknown(let reason): self = .unknown("\(reason)")
         case .answered(.value(let stored), _): self = .value(stored?.bytes)
-        case .answered(.page, _), .administered, .notAdministered: preconditionFailure("only puts and gets are asked for")
+        case .answered(.page, _), .administered, .notAdministered:
+            preconditionFailure("only puts and gets are asked for")
         }
     }
 }

@@ -56,11 +56,15 @@ import VikWire
     @Test func joining() throws {
         try handshake("join-request", .hello, Samples.joinRequest) {
             FrameEncoder.write($0, into: &$1)
-        } read: { frame throws(WireError) in try JoinRequest(from: frame) }
+        } read: { frame throws(WireError) in
+            try JoinRequest(from: frame)
+        }
         for (name, reply) in [("join-reply-member", Samples.joinReply), ("join-reply-unknown", JoinReply.unknown)] {
             try handshake(name, .joinReply, reply) {
                 FrameEncoder.write($0, into: &$1)
-            } read: { frame throws(WireError) in try JoinReply(from: frame) }
+            } read: { frame throws(WireError) in
+                try JoinReply(from: frame)
+            }
         }
     }
 
@@ -72,18 +76,24 @@ import VikWire
             "authentication-challenge", .authenticationChallenge, AuthenticationChallenge(nonce: bytes(0x40..<0x60))
         ) {
             FrameEncoder.write($0, into: &$1)
-        } read: { frame throws(WireError) in try AuthenticationChallenge(from: frame) }
+        } read: { frame throws(WireError) in
+            try AuthenticationChallenge(from: frame)
+        }
         try handshake(
             "authentication-reply", .authenticationReply,
             AuthenticationReply(nonce: bytes(0x60..<0x80), proof: Array(reply.suffix(32)))
         ) {
             FrameEncoder.write($0, into: &$1)
-        } read: { frame throws(WireError) in try AuthenticationReply(from: frame) }
+        } read: { frame throws(WireError) in
+            try AuthenticationReply(from: frame)
+        }
         try handshake(
             "authentication-proof", .authenticationProof, AuthenticationProof(proof: Array(proof.suffix(32)))
         ) {
             FrameEncoder.write($0, into: &$1)
-        } read: { frame throws(WireError) in try AuthenticationProof(from: frame) }
+        } read: { frame throws(WireError) in
+            try AuthenticationProof(from: frame)
+        }
     }
 
     @Test func configuration() throws {

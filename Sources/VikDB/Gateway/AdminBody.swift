@@ -58,7 +58,8 @@ enum AdminBody {
             label.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f })
         else {
             throw .malformed(
-                "\"node_id\" is not a -node-id, expected 1 to \(WireLimits.maxLabelBytes) bytes without control characters")
+                "\"node_id\" is not a -node-id, expected 1 to \(WireLimits.maxLabelBytes) bytes without control characters"
+            )
         }
     }
 

@@ -36,7 +36,8 @@ package enum AdminRoute: Equatable {
         guard let bytes = PercentDecoding.decode(name), let label = String(validating: bytes, as: UTF8.self),
             (1...WireLimits.maxLabelBytes).contains(bytes.count)
         else {
-            throw .malformed("the member in the path is not a -node-id, expected 1 to \(WireLimits.maxLabelBytes) bytes")
+            throw .malformed(
+                "the member in the path is not a -node-id, expected 1 to \(WireLimits.maxLabelBytes) bytes")
         }
         return label
     }

@@ -7,7 +7,8 @@ struct MetricsText {
 
     init(_ status: NodeStatus, _ counters: NodeCounters, _ metrics: NodeMetrics) {
         raft(status, metrics)
-        histogram("vikdb_commit_latency_seconds", "From a write's proposal to its being applied.", metrics.commitLatency)
+        histogram(
+            "vikdb_commit_latency_seconds", "From a write's proposal to its being applied.", metrics.commitLatency)
         histogram("vikdb_log_sync_seconds", "Write and fdatasync of one group of the log.", metrics.syncLatency)
         histogram("vikdb_log_group_entries", "Entries that shared one fdatasync.", metrics.batchEntries, isTime: false)
         counter("vikdb_log_synced_entries_total", "Entries written to the log.", UInt64(counters.syncedEntries))
@@ -38,7 +39,8 @@ struct MetricsText {
         for member in followers { labelled("vikdb_follower_lag_entries", member, member.lag ?? 0) }
         header("vikdb_follower_last_contact_seconds", "Time since something came from a follower.", "gauge")
         for member in followers {
-            text += "vikdb_follower_last_contact_seconds{node_id=\"\(escaped(member.label))\"} "
+            text +=
+                "vikdb_follower_last_contact_seconds{node_id=\"\(escaped(member.label))\"} "
                 + "\(Double(member.lastContactMilliseconds ?? 0) / 1_000)\n"
         }
     }

@@ -108,7 +108,9 @@ extension NodeShell {
             stopSending(to: member)
             core.snapshotEnded(for: member, installed: nil)
         }
-        if let receiver = receiving, receiver.phase == .receiving, now - receiver.movedAt >= options.snapshotPatienceTicks {
+        if let receiver = receiving, receiver.phase == .receiving,
+            now - receiver.movedAt >= options.snapshotPatienceTicks
+        {
             logger.warning("the snapshot is given up: nothing has come for too long")
             stopReceiving()
         }

@@ -60,7 +60,9 @@ package struct RecoveredNode {
         }
         state.hardState.commit = max(state.hardState.commit, flushed.index)
 
-        if let stored = try storedConfiguration(of: engine, path: tableDirectory) { state.configurations.append(stored) }
+        if let stored = try storedConfiguration(of: engine, path: tableDirectory) {
+            state.configurations.append(stored)
+        }
         let newestStored = state.configurations.last?.index ?? 0
         for entry in isReplaced ? [] : recovered.configurations where entry.index > newestStored {
             state.configurations.append(

@@ -146,7 +146,9 @@ extension RaftCore {
         }
         endDepartures()
         endHandOver()
-        if isDiskStalled, leading!.peers.contains(where: { counts($0.member) && isResponsive($0) && $0.match > log.stable }) {
+        if isDiskStalled,
+            leading!.peers.contains(where: { counts($0.member) && isResponsive($0) && $0.match > log.stable })
+        {
             // Nothing that is proposed here can be answered, and there is someone whose disk takes what this one does not.
             resign()
             return

@@ -31,7 +31,8 @@ extension RaftCore {
     /// Proposes a change.
     ///
     /// - Returns: index and term of its entry; the change is made once that is committed.
-    package mutating func propose(_ change: MembershipChange) throws(MembershipRefusal) -> (index: LogIndex, term: Term) {
+    package mutating func propose(_ change: MembershipChange) throws(MembershipRefusal) -> (index: LogIndex, term: Term)
+    {
         guard role == .leader, let current = membership.latest else { throw .notLeader }
         guard mayChangeMembers else {
             throw .busy("another change of the members, or the election of this leader, is not committed yet")
@@ -67,7 +68,8 @@ extension RaftCore {
                 throw .busy("\(member.label) does not answer, or has no copy of the log yet")
             }
             guard lag <= options.maxPromotionLag else {
-                throw .busy("\(member.label) lacks \(lag) entries still, at most \(options.maxPromotionLag) are allowed")
+                throw .busy(
+                    "\(member.label) lacks \(lag) entries still, at most \(options.maxPromotionLag) are allowed")
             }
             return current.changing(id) { $0.role = .voter }
         case .remove(let id):
@@ -168,7 +170,8 @@ extension RaftCore {
         var peers: [Member] = []
         let counting = membership.counting(commit: commit).map { [$0] } ?? []
         for configuration in counting + membership.pending(commit: commit).map(\.configuration) {
-            for member in configuration.members where member.id != id && !peers.contains(where: { $0.id == member.id }) {
+            for member in configuration.members where member.id != id && !peers.contains(where: { $0.id == member.id })
+            {
                 peers.append(member)
             }
         }

@@ -56,7 +56,8 @@ extension Node {
             }
             let node = Node(
                 identity: identity, stores: stores.identity, inbox: inbox, board: board, executor: executor,
-                gateways: [gateway, adminGateway].compactMap(\.self), apiPort: gateway?.port, nodeGroup: nodeGroup, httpGroup: httpGroup, loop: loop,
+                gateways: [gateway, adminGateway].compactMap(\.self), apiPort: gateway?.port, nodeGroup: nodeGroup,
+                httpGroup: httpGroup, loop: loop,
                 ended: ended.futureResult)
             gateway?.serve(node, announcedAs: identity.apiAddress)
             adminGateway?.serve(node, announcedAs: identity.apiAddress)

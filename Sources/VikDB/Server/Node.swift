@@ -35,7 +35,8 @@ package final class Node: KeyValueService {
 
     init(
         identity: NodeIdentity, stores: StoreIdentity, inbox: LoopInbox, board: StatusBoard, executor: ThreadExecutor,
-        gateways: [GatewayServer], apiPort: Int?, nodeGroup: MultiThreadedEventLoopGroup, httpGroup: MultiThreadedEventLoopGroup,
+        gateways: [GatewayServer], apiPort: Int?, nodeGroup: MultiThreadedEventLoopGroup,
+        httpGroup: MultiThreadedEventLoopGroup,
         loop: NIOLoopBound<NodeLoop>, ended: EventLoopFuture<StorageError?>
     ) {
         self.identity = identity

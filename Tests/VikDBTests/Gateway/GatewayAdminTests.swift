@@ -111,9 +111,12 @@ import VikWire
                 if line.hasPrefix("# TYPE ") {
                     #expect(families.insert(String(line.split(separator: " ")[2])).inserted, "\(line)")
                 } else if !line.hasPrefix("#") {
-                    let sample = try #require(line.wholeMatch(of: /([a-z_]+)(\{[a-z_]+="[^"]*"\})? ([0-9.e+]+)/), "\(line)")
+                    let sample = try #require(
+                        line.wholeMatch(of: /([a-z_]+)(\{[a-z_]+="[^"]*"\})? ([0-9.e+]+)/), "\(line)")
                     let name = String(sample.1)
-                    let family = ["_bucket", "_sum", "_count"].first { name.hasSuffix($0) }.map { name.dropLast($0.count) }
+                    let family = ["_bucket", "_sum", "_count"].first { name.hasSuffix($0) }.map {
+                        name.dropLast($0.count)
+                    }
                     #expect(families.contains(name) || families.contains(String(family ?? "")), "\(line)")
                 }
             }

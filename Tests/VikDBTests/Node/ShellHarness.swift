@@ -31,7 +31,8 @@ final class ShellHarness {
             engineOptions: engineOptions)
         engine = recovered.engine
         let identity = NodeIdentity(
-            member: .founder(address: ""), store: stores.id, label: "alone", address: "", apiAddress: "localhost:1", isReplicated: false,
+            member: .founder(address: ""), store: stores.id, label: "alone", address: "", apiAddress: "localhost:1",
+            isReplicated: false,
             cluster: [""])
         shell = NodeShell(
             identity: identity, options: options, recovered: recovered, executor: executor, inbox: inbox, peers: peers,

@@ -132,7 +132,9 @@ struct RaftSubject {
     mutating func answerHeartbeat(
         round: UInt64 = 0, verified: LogIndex? = nil, from: Int, generation: Int = 1
     ) -> [Outgoing] {
-        step(.heartbeatReply(HeartbeatReply(term: core.term, round: round, verified: verified ?? core.lastIndex)), from: from, generation: generation)
+        step(
+            .heartbeatReply(HeartbeatReply(term: core.term, round: round, verified: verified ?? core.lastIndex)),
+            from: from, generation: generation)
     }
 }
 

@@ -76,7 +76,9 @@ extension Simulation {
             throw Violation("\(label): term, commit or applied index went back")
         }
         // A snapshot takes the place of the engine's state before that of the log.
-        guard applied <= core.commit || core.isInstalling, core.commit <= core.lastIndex, process.shell.applied <= applied else {
+        guard applied <= core.commit || core.isInstalling, core.commit <= core.lastIndex,
+            process.shell.applied <= applied
+        else {
             throw Violation(
                 "\(label): applied \(process.shell.applied) <= \(applied) <= commit \(core.commit) <= last "
                     + "\(core.lastIndex) does not hold")
@@ -218,7 +220,8 @@ extension Simulation {
                             + "\(log.last)")
                 }
                 // A snapshot has replaced a log that lacked the entry it ends with; a crash came before the node knew.
-                let isReplaced = recovered.engine.installedIndex == log.base && before.term(at: log.base) != log.baseTerm
+                let isReplaced =
+                    recovered.engine.installedIndex == log.base && before.term(at: log.base) != log.baseTerm
                 for index in max(log.base, before.base)..<max(log.base, before.base, claims.durable + 1)
                 where !isReplaced && log.term(at: index) != before.term(at: index) {
                     throw Violation("\(node.label) found another entry at \(index) than the one that was durable")

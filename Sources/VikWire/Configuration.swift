@@ -52,6 +52,8 @@ package struct Configuration: Equatable, Sendable {
     }
 
     package var voters: [Member] { members.filter { $0.role == .voter } }
+    /// Without making a list of them: it is asked for at every acknowledgement.
+    package var voterCount: Int { members.count { $0.role == .voter } }
 
     /// The same configuration with `change` made to the member `id`.
     package func changing(_ id: MemberID, _ change: (inout Member) -> Void) -> Configuration {

@@ -1,5 +1,6 @@
 import Glibc
 import Testing
+import VikTestSupport
 
 extension ProcessTests {
     /// Clusters with `-cluster-secret-file`, and without.

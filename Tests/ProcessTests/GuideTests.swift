@@ -1,5 +1,6 @@
 import Glibc
 import Testing
+import VikTestSupport
 
 extension ProcessTests {
     /// The guide, command by command, in a directory with a link to `vikdb` as the guide has it. Two things are not as

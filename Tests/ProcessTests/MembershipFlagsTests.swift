@@ -1,5 +1,6 @@
 import Glibc
 import Testing
+import VikTestSupport
 
 extension ProcessTests {
     /// Who a node is, by what it has stored, by its flags, and by what the cluster says.
@@ -135,7 +136,7 @@ extension ProcessTests {
             defer { extendLifetime(other) }
             for signal in [SIGTERM, SIGINT] {
                 let command = """
-                    curl -X POST http://<any node's API>/cluster/members -H 'Content-Type: application/json' \
+                    curl -X POST http://<the leader's API, from its own machine>/cluster/members -H 'Content-Type: application/json' \
                     -d '{"node_id":"node4","address":"127.0.0.1:\(port)"}'
                     """
                 let before = joiner.log.count

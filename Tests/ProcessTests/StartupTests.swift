@@ -1,5 +1,6 @@
 import Glibc
 import Testing
+import VikTestSupport
 
 extension ProcessTests {
     /// What does not start says why in one sentence and ends with 64 for a wrong flag, 1 for anything else.

@@ -27,6 +27,7 @@ extension NodeShell {
 
     private func refusalOfWrite(_ command: ByteBuffer) -> Refusal? {
         if phase != .running { return .notReady(Self.stopping) }
+        if core.isRemoved { return .notReady("this node was removed from the cluster") }
         if !core.isLeader, let leader = leaderHello { return .notLeader(leader: leader.apiAddress) }
         if core.isLogFull || freeBytes < (isDelete(command) ? options.minFreeBytes / 4 : options.minFreeBytes) {
             return .diskFull

@@ -174,7 +174,6 @@ package final class NodeShell {
             // What a message of a transfer is answered with goes out at once.
             if !ready.snapshotMessages.isEmpty { carryOut(core.takeReady()) }
             answerChanges()
-            tellPeers()
             applyCommitted()
             // The log is closed as it is; a merge would only delay the end.
             if phase == .running { startBackgroundJob() }
@@ -198,6 +197,7 @@ package final class NodeShell {
     private func noteLeader() {
         guard core.leader != notedLeader, let leader = leaderHello else { return }
         notedLeader = core.leader
+        isRemovalNoted = false
         logger.notice("following the leader", metadata: ["leader": "\(leader.label)", "term": "\(core.term)"])
     }
 
@@ -206,6 +206,8 @@ package final class NodeShell {
         core.tick()
         tickSnapshots()
         expire()
+        // Members change seldom: a tick later is soon enough, and every round of the loop too often.
+        tellPeers()
         publishSizes()
         // Nothing may follow the job that closes the log.
         if now % UInt64(options.housekeepingTicks) == 0, phase == .running || phase == .draining { keepHouse() }
@@ -374,6 +376,7 @@ package final class NodeShell {
     private func keepHouse() {
         compactLog()
         if isResetRefused { resetLogToSnapshot() }
+        foundIfPossible()
         if let founding {
             if let label = founding.doubledLabel {
                 logger.error("two members of -cluster have the same -node-id", metadata: ["node_id": "\(label)"])
@@ -386,7 +389,6 @@ package final class NodeShell {
                     "first start: waiting for every member of -cluster (or start with -bootstrap-without host:port)",
                     metadata: ["missing": "\(founding.missing.joined(separator: ", "))"])
             }
-            foundIfPossible()
         }
         if now % UInt64(options.housekeepingTicks * 5) == 0 { logProgress() }
         let state = core.hardState

@@ -52,6 +52,8 @@ extension NodeShell {
     var leaderHello: (label: String, apiAddress: String)? {
         guard let leader = core.leader else { return nil }
         if leader == identity.member { return (identity.label, identity.apiAddress) }
+        // Whom a removed node followed last may not lead any more, and nobody tells it.
+        if core.isRemoved { return nil }
         return hellos[leader].map { ($0.label, $0.apiAddress) }
     }
 
@@ -87,6 +89,8 @@ extension NodeShell {
                 failure
             } else if core.isRemoved {
                 "this node was removed from the cluster"
+            } else if isRemovalNoted, core.leader == nil {
+                "a member of the cluster does not know this node: it was removed, or is to be added"
             } else if identity.founders.isEmpty, core.storeState != .entries {
                 "joining: the leader has sent nothing yet"
             } else if let founding {

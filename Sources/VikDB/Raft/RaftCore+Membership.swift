@@ -1,6 +1,6 @@
 import VikWire
 
-/// Founding a cluster, who counts, and a member that lost its disk: rules 7 to 10 of docs/architecture.md. How members
+/// Founding a cluster, who counts, and a member that lost its disk: see *What safety rests on* in docs/architecture.md. How members
 /// come and go is in `RaftCore+MembershipChange`.
 extension RaftCore {
     /// The newest configuration this node knows of, or what it would found.
@@ -23,7 +23,7 @@ extension RaftCore {
     }
 
     /// A majority of all voters; one that counts for nothing at present is a voter still.
-    var quorum: Int { (membership.latest?.voters.count ?? 0) / 2 + 1 }
+    var quorum: Int { (membership.latest?.voterCount ?? 0) / 2 + 1 }
 
     var isOnlyMember: Bool { membership.latest?.voters.map(\.id) == [id] && mayVote }
 

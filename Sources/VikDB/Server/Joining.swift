@@ -109,7 +109,7 @@ private final class JoinRounds {
         logger.notice(
             """
             the cluster does not know this node yet; it waits until somebody adds it: \
-            curl -X POST http://<any node's API>/cluster/members -H 'Content-Type: application/json' \
+            curl -X POST http://<the leader's API, from its own machine>/cluster/members -H 'Content-Type: application/json' \
             -d '{"node_id":"\(label)","address":"\(address)"}'
             """)
     }

@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import VikTestSupport
 
 /// One `vikdb` that a test starts, kills and starts again with the same flags and directories. Any thread.
 final class NodeProcess: Sendable {

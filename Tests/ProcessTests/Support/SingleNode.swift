@@ -1,4 +1,5 @@
 import Glibc
+import VikTestSupport
 
 /// A node alone, without `-node-id` and `-cluster`; killed when the last reference goes.
 final class SingleNode: Sendable {

@@ -49,7 +49,7 @@ import VikWire
             #expect(log.warnings.count == 2, "\(log.warnings)")
             #expect(log.warnings.contains { $0.contains("Connection refused") })
             let command = """
-                curl -X POST http://<any node's API>/cluster/members -H 'Content-Type: application/json' \
+                curl -X POST http://<the leader's API, from its own machine>/cluster/members -H 'Content-Type: application/json' \
                 -d '{"node_id":"node4","address":"127.0.0.1:7000"}'
                 """
             #expect(log.warnings.contains { $0.hasSuffix(command) })

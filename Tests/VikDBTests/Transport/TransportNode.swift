@@ -4,6 +4,7 @@ import NIOPosix
 import Synchronization
 import Testing
 import VikDB
+import VikTestSupport
 import VikWire
 
 /// A ``PeerTransport`` on a loop of its own over real sockets, and what its delegate was told.
@@ -112,7 +113,7 @@ final class TransportNode: Sendable {
 
     /// Starts without peers: whose ports are known only once they listen.
     func start(
-        port: Int = TestPorts.take(), incarnation: Incarnation = .zero, state: StoreState = .empty,
+        port: Int = Ports.take(), incarnation: Incarnation = .zero, state: StoreState = .empty,
         configure: @escaping @Sendable (inout TransportOptions) -> Void = { _ in }
     ) async throws {
         let bound = try await loop.flatSubmit { [self] in

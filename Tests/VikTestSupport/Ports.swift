@@ -3,14 +3,14 @@ import Synchronization
 
 /// Free ports for listeners: below 32768, where the kernel takes no ports for outgoing connections, so that a port
 /// found free stays free until a node listens on it. None is given out twice.
-enum Ports {
+package enum Ports {
     private static let next = Mutex(20_000 + Int(getpid()) * 37 % 8_000)
 
-    static func take(_ count: Int) -> [Int] {
+    package static func take(_ count: Int) -> [Int] {
         (0..<count).map { _ in take() }
     }
 
-    static func take() -> Int {
+    package static func take() -> Int {
         next.withLock { next in
             for _ in 0..<12_000 {
                 let port = next

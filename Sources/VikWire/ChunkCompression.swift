@@ -6,6 +6,8 @@ import NIOCore
 /// Owns zlib's state, which costs more to set up than to use again. Bound to one thread at a time.
 package struct ChunkCompressor: ~Copyable {
     private static let level: Int32 = 1
+    /// What is saved must be worth inflating it: one part in so many.
+    private static let minSaving = 16
     /// On the heap, since zlib's state points back to it.
     private let stream: UnsafeMutablePointer<z_stream>
 
@@ -21,11 +23,12 @@ package struct ChunkCompressor: ~Copyable {
         stream.deallocate()
     }
 
-    /// Nil if the compressed chunk would not be smaller than `raw`.
+    /// Nil if that would not make `raw` smaller by a sixteenth.
     package mutating func compress(_ raw: ByteBuffer) -> ByteBuffer? {
-        guard raw.readableBytes > 1 else { return nil }
+        let limit = raw.readableBytes - raw.readableBytes / Self.minSaving - 1
+        guard limit > 0 else { return nil }
         deflateReset(stream)
-        let (chunk, code) = run(stream, on: raw, limit: raw.readableBytes - 1, deflate)
+        let (chunk, code) = run(stream, on: raw, limit: limit, deflate)
         return code == Z_STREAM_END ? chunk : nil
     }
 }

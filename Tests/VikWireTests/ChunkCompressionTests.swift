@@ -17,7 +17,7 @@ import VikWire
             #expect(chunk.readableBytes < raw.readableBytes)
             #expect(try codec.decompress(chunk, rawBytes: count) == raw)
         }
-        #expect(smaller > 50)
+        #expect(smaller > 40)
     }
 
     @Test func whatDoesNotShrinkIsNotCompressed() {

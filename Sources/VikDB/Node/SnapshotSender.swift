@@ -1,59 +1,6 @@
 import DequeModule
 import NIOCore
-import Synchronization
 import VikWire
-
-/// Reads the chunks of one snapshot, and encodes them: two stages, each one job at a time, so that the next chunk is read
-/// while one is compressed.
-package final class SnapshotProducer: Sendable {
-    package enum Product: Sendable {
-        case chunk(SnapshotChunk)
-        case end(SnapshotEnd)
-    }
-
-    private struct Encoder: ~Copyable {
-        var compressor = ChunkCompressor()
-        var end: SnapshotEnd
-    }
-
-    // Never contended: each stage has one job at a time.
-    private let reader: Mutex<SnapshotReader>
-    private let encoder: Mutex<Encoder>
-    private let chunkBytes: Int
-
-    init(_ reader: SnapshotReader, term: Term, transfer: UInt64, chunkBytes: Int) {
-        self.reader = Mutex(reader)
-        self.chunkBytes = chunkBytes
-        let end = SnapshotEnd(term: term, transfer: transfer, chunks: 0, records: 0, rawBytes: 0, checksum: 0)
-        encoder = Mutex(Encoder(end: end))
-    }
-
-    /// The next records; nil after the last. A job of the read lane.
-    func read() throws(StorageError) -> ByteBuffer? {
-        try reader.withLock { reader throws(StorageError) in try reader.next(targetBytes: chunkBytes) }
-    }
-
-    /// Makes a chunk of what was read, or the end of nil. A job of the snapshot lane.
-    func encode(_ raw: ByteBuffer?) -> Product {
-        encoder.withLock { encoder in
-            guard let raw else {
-                encoder.end.records = reader.withLock(\.records)
-                return .end(encoder.end)
-            }
-            let checksum = Checksum.crc32(raw)
-            encoder.end.checksum = Checksum.crc32Combine(
-                encoder.end.checksum, checksum, secondBytes: raw.readableBytes)
-            encoder.end.chunks += 1
-            encoder.end.rawBytes += UInt64(raw.readableBytes)
-            let compressed = encoder.compressor.compress(raw)
-            return .chunk(
-                SnapshotChunk(
-                    term: encoder.end.term, transfer: encoder.end.transfer, sequence: encoder.end.chunks,
-                    encoding: compressed == nil ? .stored : .zlib, rawBytes: UInt32(raw.readableBytes),
-                    rawChecksum: checksum, bytes: compressed ?? raw))
-        }
-    }
-}
 
 /// One snapshot on its way to one member: what is produced, sent and acknowledged. Bound to the node's loop; keeps the
 /// state that it sends alive.

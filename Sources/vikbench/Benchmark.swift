@@ -40,11 +40,12 @@ enum Benchmark {
         }.wait()
 
         if plan.warmup > 0 {
-            _ = try eventLoop.flatSubmit { session.value.put(plan.warmup, label: "warm-up") }.wait()
+            _ = try eventLoop.flatSubmit { session.value.put(plan.warmup, rate: nil, label: "warm-up") }.wait()
         }
         let runs = try (1...plan.runs).map { run in
             try eventLoop.flatSubmit {
-                session.value.put(plan.operations, label: plan.runs == 1 ? "puts" : "run \(run) of \(plan.runs)")
+                session.value.put(
+                    plan.operations, rate: plan.rate, label: plan.runs == 1 ? "puts" : "run \(run) of \(plan.runs)")
             }.wait()
         }
         guard runs.allSatisfy({ $0.acknowledged > 0 }) else {

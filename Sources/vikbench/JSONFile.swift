@@ -44,12 +44,13 @@ private struct Document: Encodable {
         let warmup: Int
         let runs: Int
         let clients: Int
+        let rate: Int?
         let keys: Int
         let valueSize: Int
         let seed: UInt64
 
         enum CodingKeys: String, CodingKey {
-            case mode, nodes, targets, ops, warmup, runs, clients, keys, seed
+            case mode, nodes, targets, ops, warmup, runs, clients, rate, keys, seed
             case valueSize = "value_size"
         }
     }
@@ -71,8 +72,8 @@ private struct Document: Encodable {
             if case .targets(let addresses) = plan.subject { addresses.map(\.description) } else { nil }
         settings = Settings(
             mode: plan.mode, nodes: report.readBacks.count, targets: targets, ops: plan.operations,
-            warmup: plan.warmup, runs: plan.runs, clients: plan.clients, keys: plan.keys, valueSize: plan.valueSize,
-            seed: plan.seed)
+            warmup: plan.warmup, runs: plan.runs, clients: plan.clients, rate: plan.rate, keys: plan.keys,
+            valueSize: plan.valueSize, seed: plan.seed)
     }
 
     func encode(to encoder: any Encoder) throws {

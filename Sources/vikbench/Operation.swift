@@ -37,7 +37,7 @@ struct SystemCounters {
     var wireBytes: UInt64
 }
 
-/// What the clients of a ``ClosedLoop`` do. Bound to their loop.
+/// What the clients of a ``ClientLoop`` do. Bound to their loop.
 protocol OperationSource: AnyObject {
     /// How many operations there are in all, for people to see.
     var total: Int { get }

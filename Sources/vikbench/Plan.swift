@@ -15,11 +15,14 @@ struct Plan: Sendable {
     var warmup: Int
     var runs: Int
     var clients: Int
+    /// Puts a second of an open loop; nil: a closed one.
+    var rate: Int?
     var keys: Int
     var valueSize: Int
     var seed: UInt64
 
     static let maxOperations = 1_000_000_000
+    static let maxRate = 1_000_000
     /// As many connections as the gateway takes by default.
     static let maxClients = 10_000
     /// What each key must hold is kept in memory, 8 bytes a key.

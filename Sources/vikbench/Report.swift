@@ -26,12 +26,16 @@ struct Report: Sendable {
         let runs = plan.runs == 1 ? "1 run" : "\(plan.runs) runs: median, lowest, highest"
         return [
             subject,
-            "closed loop of \(grouped(plan.clients)) \(plan.clients == 1 ? "client" : "clients"), "
+            "\(loop) of \(grouped(plan.clients)) \(plan.clients == 1 ? "client" : "clients"), "
                 + "\(grouped(plan.operations)) puts a run, values of \(grouped(plan.valueSize)) B, "
                 + "\(grouped(plan.keys)) keys of \(Workload.keyBytes) B, seed \(plan.seed)",
             "warm-up of \(grouped(plan.warmup)) puts discarded; \(runs)",
             "",
         ]
+    }
+
+    private var loop: String {
+        plan.rate.map { "open loop of \(grouped($0)) puts/s" } ?? "closed loop"
     }
 
     private var table: [String] {

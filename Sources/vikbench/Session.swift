@@ -18,10 +18,12 @@ final class Session {
         sequence = WriteSequence(keys: plan.keys, clients: plan.clients)
     }
 
-    func put(_ operations: Int, label: String) -> EventLoopFuture<RunFigures> {
-        let puts = ClosedLoop(
-            Puts(total: operations, ledger: ledger, sequence: sequence), clients: plan.clients, system: system,
-            eventLoop: eventLoop, progress: Progress(label: label))
+    /// - Parameter rate: puts a second of an open loop; nil: a closed one.
+    func put(_ operations: Int, rate: Int?, label: String) -> EventLoopFuture<RunFigures> {
+        let puts = ClientLoop(
+            Puts(total: operations, ledger: ledger, sequence: sequence), clients: plan.clients,
+            pace: rate.map { Pace(perSecond: $0) }, system: system, eventLoop: eventLoop,
+            progress: Progress(label: label))
         system.findLeader()
         let startCounters = system.counters
         let start = ClockReading()
@@ -33,7 +35,7 @@ final class Session {
     }
 
     func readBack(node: Int, label: String) -> EventLoopFuture<ReadBackFigures> {
-        let gets = ClosedLoop(
+        let gets = ClientLoop(
             ReadBack(node: node, ledger: ledger, workload: workload), clients: ReadBack.clients, system: system,
             eventLoop: eventLoop, progress: Progress(label: label))
         return gets.run().assumeIsolated().map {

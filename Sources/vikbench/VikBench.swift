@@ -9,8 +9,8 @@ struct VikBench: ParsableCommand {
         commandName: "vikbench",
         abstract: "Measures the commits of a VikDB cluster, and reads every acknowledged key back.",
         discussion: """
-            Starts the nodes in its own process, with TCP between them and real files, and lets clients put values in \
-            a closed loop directly at the leader. With --target it drives a running cluster through its HTTP API \
+            Starts the nodes in its own process, with TCP between them and real files, and lets clients put values \
+            directly at the leader, in a closed loop or at a fixed rate. With --target it drives a running cluster through its HTTP API \
             instead. docs/benchmarking.md defines every figure.
             """)
 
@@ -18,8 +18,13 @@ struct VikBench: ParsableCommand {
     var nodes: Int?
     @Option(help: ArgumentHelp("Puts in each measured run.", valueName: "count"))
     var ops = 100_000
-    @Option(help: ArgumentHelp("Clients of the closed loop: each has one put under way.", valueName: "count"))
+    @Option(help: ArgumentHelp("Clients: each has one put under way at most.", valueName: "count"))
     var clients = 64
+    @Option(
+        help: ArgumentHelp(
+            "Puts a second of an open loop (default: a closed loop, in which a client's next put follows on its last).",
+            valueName: "count"))
+    var rate: Int?
     @Option(help: ArgumentHelp("Bytes of each value.", valueName: "bytes"))
     var valueSize = 256
     @Option(help: ArgumentHelp("Keys that the puts go around.", valueName: "count"))
@@ -79,13 +84,14 @@ struct VikBench: ParsableCommand {
         try check("--keys", keys, 1...Plan.maxKeys)
         try check("--warmup", warmup, 0...Plan.maxOperations)
         try check("--runs", runs, 1...Plan.maxRuns)
+        if let rate { try check("--rate", rate, 1...Plan.maxRate) }
         if let nodes { try check("--nodes", nodes, 1...WireLimits.maxMembers) }
         guard keys >= clients else {
             throw ValidationError("--keys is \(keys), expected at least one for each of the \(clients) clients")
         }
         return Plan(
-            subject: try subject(), operations: ops, warmup: warmup, runs: runs, clients: clients, keys: keys,
-            valueSize: valueSize, seed: seed ?? UInt64(UInt32.random(in: 1 ... .max)))
+            subject: try subject(), operations: ops, warmup: warmup, runs: runs, clients: clients, rate: rate,
+            keys: keys, valueSize: valueSize, seed: seed ?? UInt64(UInt32.random(in: 1 ... .max)))
     }
 
     private func subject() throws -> Plan.Subject {

@@ -6,6 +6,13 @@ extension ProcessTests {
         private struct Figures: Decodable {
             let verified: Bool
             let verifiedKeys: Int
+            let commitsPerSecond: Double
+
+            init(json path: String) throws {
+                let decoder = JSONDecoder()
+                decoder.keyDecodingStrategy = .convertFromSnakeCase
+                self = try decoder.decode(Figures.self, from: Data(TextFile.bytes(path)))
+            }
         }
 
         /// A short run: it must verify what it wrote and say so, for people and for programs.
@@ -19,11 +26,23 @@ extension ProcessTests {
             #expect(run.exit == .code(0), "\(run.errors)")
             #expect(run.output.contains("commits/s"))
             #expect(run.output.contains("verified: all"))
-            let decoder = JSONDecoder()
-            decoder.keyDecodingStrategy = .convertFromSnakeCase
-            let figures = try decoder.decode(Figures.self, from: Data(TextFile.bytes(json)))
+            let figures = try Figures(json: json)
             #expect(figures.verified)
             #expect(figures.verifiedKeys > 0)
+        }
+
+        /// An open loop comes no faster than it is told, whatever the cluster could do.
+        @Test func openLoopKeepsItsRate() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let json = directory.path + "/report.json"
+            let run = try Finished(
+                Program.vikbench,
+                ["--nodes", "1", "--ops", "600", "--rate", "500", "--dir", directory.path, "--json", json], within: 60)
+            #expect(run.exit == .code(0), "\(run.errors)")
+            #expect(run.output.contains("open loop of 500 puts/s"))
+            let figures = try Figures(json: json)
+            #expect(figures.commitsPerSecond <= 501)
         }
 
         /// The same against nodes that run already, through their API.

@@ -1,22 +1,26 @@
 import Histogram
 import NIOCore
 
-/// A closed loop: every client has one operation under way and begins the next when it ends. Bound to the clients'
-/// loop.
+/// Clients with one operation under way each. Bound to their event loop.
+///
+/// In a *closed* loop a client begins its next operation when one ends. In an *open* loop it takes the next one that a
+/// ``Pace`` plans, and the time counts from that plan, late or not: a system that stands still is charged for all that
+/// should have begun meanwhile (Tene, "coordinated omission").
 ///
 /// It is meant to cost little beside what it measures: no task and no allocation of its own for an operation.
-final class ClosedLoop<Source: OperationSource> {
+final class ClientLoop<Source: OperationSource> {
     private struct Client {
         var operation: Operation?
         var started = NIODeadline.now()
     }
 
     let source: Source
-    /// Nanoseconds from an operation's beginning to its success.
+    /// Nanoseconds from an operation's beginning, in an open loop the planned one, to its success.
     private(set) var latency = Histogram<UInt64>(highestTrackableValue: 600_000_000_000)
     private let system: any SystemUnderTest
     private let eventLoop: any EventLoop
     private let progress: Progress
+    private var pace: Pace?
     private let ended: EventLoopPromise<Void>
     private var clients: [Client]
     private var activeClients: Int
@@ -24,12 +28,14 @@ final class ClosedLoop<Source: OperationSource> {
     private var watch = Watch()
 
     init(
-        _ source: Source, clients: Int, system: any SystemUnderTest, eventLoop: any EventLoop, progress: Progress
+        _ source: Source, clients: Int, pace: Pace? = nil, system: any SystemUnderTest, eventLoop: any EventLoop,
+        progress: Progress
     ) {
         self.source = source
         self.system = system
         self.eventLoop = eventLoop
         self.progress = progress
+        self.pace = pace
         self.clients = Array(repeating: Client(), count: clients)
         activeClients = clients
         ended = eventLoop.makePromise()
@@ -48,8 +54,15 @@ final class ClosedLoop<Source: OperationSource> {
             if activeClients == 0 { ended.succeed() }
             return
         }
-        clients[client] = Client(operation: operation, started: .now())
-        system.perform(operation, client: client)
+        let due = pace?.takeNext() ?? .now()
+        clients[client] = Client(operation: operation, started: due)
+        guard due > .now() else {
+            system.perform(operation, client: client)
+            return
+        }
+        eventLoop.assumeIsolated().scheduleTask(deadline: due) { [system] in
+            system.perform(operation, client: client)
+        }
     }
 
     private func completed(_ client: Int, _ outcome: Outcome) {
@@ -85,6 +98,24 @@ final class ClosedLoop<Source: OperationSource> {
 
 /// A client waits so long after a failure, lest it flood a cluster that has no leader.
 private let pauseAfterFailure = TimeAmount.milliseconds(10)
+
+/// When the operations of an open loop are due: evenly, from the first one asked for. A plain value.
+struct Pace {
+    private let perSecond: Int
+    private var start: NIODeadline?
+    private var taken = 0
+
+    init(perSecond: Int) {
+        self.perSecond = perSecond
+    }
+
+    mutating func takeNext() -> NIODeadline {
+        let start = start ?? .now()
+        self.start = start
+        defer { taken += 1 }
+        return start + .nanoseconds(Int64(Double(taken) / Double(perSecond) * 1_000_000_000))
+    }
+}
 
 /// When the loop last got on. A plain value.
 private struct Watch {

@@ -64,8 +64,9 @@ final class HTTPClients: SystemUnderTest {
                 send(operation, on: connection)
                 return
             }
-            connection.close()
+            // Let go of first: a connection that ends while it is this client's ends the operation.
             clients[client].connection = nil
+            connection.close()
         }
         connect(client, to: address)
     }

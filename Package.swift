@@ -38,10 +38,11 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CLinux"),
         .target(name: "VikWire", dependencies: ["CZlib", nioCore], swiftSettings: strict),
         .target(
             name: "VikDB",
-            dependencies: ["VikWire", nioCore, nioPosix, nioHTTP1, logging, deque, atomics, crypto],
+            dependencies: ["CLinux", "VikWire", nioCore, nioPosix, nioHTTP1, logging, deque, atomics, crypto],
             swiftSettings: strict),
         .executableTarget(
             name: "VikDBMain", dependencies: ["VikDB", "VikWire", nioCore, nioPosix, logging, arguments],

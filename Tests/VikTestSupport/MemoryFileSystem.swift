@@ -218,6 +218,8 @@ private final class MemoryFile: File {
         try call("truncate") { node throws(StorageError) in node.apply(.resize(Int(size))) }
     }
 
+    func beginWriteback(at offset: UInt64, count: Int) {}
+
     func sync() throws(StorageError) {
         try fileSystem.call("sync", path) { disk in
             disk.nodes[id]?.forgetPending()

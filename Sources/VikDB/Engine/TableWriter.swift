@@ -102,6 +102,7 @@ final class TableWriter {
 
     private func flushOutput() throws(StorageError) {
         try file.write(output, at: outputOffset)
+        file.beginWriteback(at: outputOffset, count: output.readableBytes)
         outputOffset += UInt64(output.readableBytes)
         output.clear()
     }

@@ -40,6 +40,10 @@ package protocol File: AnyObject, Sendable {
     /// Reserves `size` bytes that read as zeros, so that later writes neither grow the file nor run out of space.
     func allocate(_ size: UInt64) throws(StorageError)
     func truncate(to size: UInt64) throws(StorageError)
+    /// Asks the system to begin writing out `count` bytes at `offset` that were written, and does not wait for it. It
+    /// makes nothing durable; but a later sync finds little left to do, and so do the syncs of other files, which on
+    /// some file systems wait for this one's data.
+    func beginWriteback(at offset: UInt64, count: Int)
     /// Makes data durable (fdatasync). A failure is final: never retried, the caller stops (proof scenario 30).
     func sync() throws(StorageError)
 }

@@ -11,7 +11,8 @@ package final class ThreadExecutor: Executor {
     package init(readThreads: Int = 2) {
         precondition(readThreads >= 1, "reads need a thread")
         lanes = Lane.allCases.map { lane in
-            LaneThreads(name: "vikdb-\(lane)", threadCount: lane == .read ? readThreads : 1)
+            LaneThreads(
+                name: "vikdb-\(lane)", threadCount: lane == .read ? readThreads : 1, niceness: lane.niceness)
         }
     }
 
@@ -37,6 +38,7 @@ private final class LaneThreads: @unchecked Sendable {
     private static let maxQueuedJobs = 1 << 20
 
     private let name: String
+    private let niceness: Int32
     private let isOrdered: Bool
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let hasWork: UnsafeMutablePointer<pthread_cond_t>
@@ -45,8 +47,9 @@ private final class LaneThreads: @unchecked Sendable {
     private var isStopping = false
     private var threads: [pthread_t] = []
 
-    init(name: String, threadCount: Int) {
+    init(name: String, threadCount: Int, niceness: Int32) {
         self.name = name
+        self.niceness = niceness
         isOrdered = threadCount == 1
         // On the heap, because their addresses must not change.
         mutex = .allocate(capacity: 1)
@@ -103,6 +106,8 @@ private final class LaneThreads: @unchecked Sendable {
 
     private func run() {
         nameThread()
+        // Of this thread alone, on Linux. One that keeps its usual priority harms nobody.
+        if niceness != 0 { _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
         var batch = Deque<Job>()
         while takeJobs(into: &batch) {
             while let job = batch.popFirst() { job() }
@@ -140,6 +145,16 @@ private final class LaneThreads: @unchecked Sendable {
         check(pthread_mutex_lock(mutex), "pthread_mutex_lock")
         defer { check(pthread_mutex_unlock(mutex), "pthread_mutex_unlock") }
         return body()
+    }
+}
+
+extension Lane {
+    /// Merges and snapshots take whole milliseconds at a time, for which no write should wait where cores are few.
+    fileprivate var niceness: Int32 {
+        switch self {
+        case .log, .apply, .read: 0
+        case .background, .snapshot: 10
+        }
     }
 }
 

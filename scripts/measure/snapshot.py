@@ -2,9 +2,9 @@
 """Measures the transfer of a snapshot to a follower whose disk was wiped, on three nodes of this machine.
 
     make build
-    scripts/measure-snapshot.py                    1 GiB, compressible 3:1, as fast as it goes, no load
-    scripts/measure-snapshot.py --values random    the same, incompressible
-    scripts/measure-snapshot.py --load             at the default -snapshot-rate, under an open loop of puts at a
+    scripts/measure/snapshot.py                    1 GiB, compressible 3:1, as fast as it goes, no load
+    scripts/measure/snapshot.py --values random    the same, incompressible
+    scripts/measure/snapshot.py --load             at the default -snapshot-rate, under an open loop of puts at a
                                                    quarter of the peak: latency before and during the transfer
 
 Needs `./vikdb` and `./vikbench`, and a machine that does nothing else. Leaves nothing behind.
@@ -16,69 +16,14 @@ import json
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
 from datetime import datetime
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Node:
-    def __init__(self, number, directory):
-        self.label = f"node{number}"
-        self.directory = f"{directory}/{self.label}"
-        self.api, self.replication = free_port(), free_port()
-        self.log_path = f"{directory}/{self.label}.log"
-        self.process = None
-
-    def start(self, cluster, flags):
-        self.process = subprocess.Popen(
-            [f"{ROOT}/vikdb", "-addr", f"127.0.0.1:{self.api}", "-replication-port", str(self.replication),
-             "-node-id", self.label, "-cluster", cluster, "-wal-path", f"{self.directory}/wal",
-             "-sstable-dir", f"{self.directory}/sst", *flags],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.log_path, "a"))
-
-    def stop(self, kill=False):
-        if self.process:
-            self.process.kill() if kill else self.process.terminate()
-            self.process.wait()
-            self.process = None
-
-    def get(self, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.api, timeout=10)
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
-
-    @property
-    def is_leader(self):
-        try:
-            return json.loads(self.get("/cluster/status"))["is_leader"]
-        except (OSError, ValueError, KeyError):
-            return False
-
-    def log_line(self, text):
-        with open(self.log_path) as log:
-            return next((line for line in log if text in line), None)
-
-    def reset_high_water(self):
-        with open(f"/proc/{self.process.pid}/clear_refs", "w") as file:
-            file.write("5")
-
-    @property
-    def high_water(self):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return int(re.search(r"VmHWM:\s+(\d+)", status.read())[1]) / 1024
+from cluster import ROOT, Cluster, wait_for
 
 
 def value(kind, size):
@@ -133,15 +78,6 @@ def puts(nodes, directory, seconds, rate=None, seed=1):
         return json.load(report)
 
 
-def wait_for(what, condition, seconds=600):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            sys.exit(f"{what} did not happen in {seconds} s")
-        time.sleep(0.05)
-    return found
-
-
 def moment(line):
     return datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")).timestamp()
 
@@ -154,24 +90,16 @@ def main():
     parser.add_argument("--load", action="store_true", help="puts meanwhile, and the default -snapshot-rate")
     parser.add_argument("--dir", default=None, help="where the nodes' files go (default: $TMPDIR or /tmp)")
     options = parser.parse_args()
-    directory = tempfile.mkdtemp(prefix="vik-snapshot-", dir=options.dir)
-    nodes = [Node(number, directory) for number in (1, 2, 3)]
-    try:
-        measure(nodes, directory, options)
-    finally:
-        for node in nodes:
-            node.stop(kill=True)
-        shutil.rmtree(directory)
-
-
-def measure(nodes, directory, options):
-    cluster = ",".join(f"127.0.0.1:{node.replication}" for node in nodes)
     # A short tail, so that the wiped follower needs the snapshot and not the log.
     flags = ["-log-tail-entries", "100", "-log-tail-bytes", "1048576"]
     flags += [] if options.load else ["-snapshot-rate", "0"]
-    for node in nodes:
-        node.start(cluster, flags)
-    leader = wait_for("an election", lambda: next((node for node in nodes if node.is_leader), None), 30)
+    with Cluster(options.dir, flags) as cluster:
+        measure(cluster, options)
+
+
+def measure(cluster, options):
+    nodes, directory = cluster.nodes, cluster.directory
+    leader = cluster.wait_for_leader()
     print(f"loading {options.keys} keys of {options.value_size} B, values {options.values}", file=sys.stderr)
     load(leader, options)
     rate = 0
@@ -192,7 +120,7 @@ def measure(nodes, directory, options):
         without = puts([node for node in nodes if node is not victim], directory, 5, rate, 7)
         print(f"two nodes, the third away: {latencies(without)}")
     leader.reset_high_water()
-    victim.start(cluster, flags)
+    cluster.start(victim)
     if options.load:
         during = []
         wait_for("the transfer's begin", lambda: victim.log_line("receiving a snapshot"))

@@ -31,6 +31,8 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
     private var sweeper: RepeatedTask?
     /// Bytes of half-received bodies on this loop.
     private var collectedBytes = 0
+    /// Bytes of large answers that the clients on this loop have yet to take.
+    private var unsentBytes = 0
 
     /// Set when this loop stops; succeeds once its last connection is gone.
     private var drained: EventLoopPromise<Void>?
@@ -113,6 +115,15 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
     func release(_ count: Int) {
         collectedBytes -= count
         precondition(collectedBytes >= 0, "a body was released twice")
+    }
+
+    /// Whether there is room for one more large answer.
+    var mayAnswer: Bool { unsentBytes < options.maxUnsentBytes }
+
+    /// Counts an answer until `written` is over, whatever its end.
+    func count(_ bytes: Int, until written: EventLoopFuture<Void>) {
+        unsentBytes += bytes
+        written.assumeIsolated().whenComplete { [self] _ in unsentBytes -= bytes }
     }
 
     /// Lets each connection finish the request in progress, and closes those that have none. The result succeeds once

@@ -60,12 +60,16 @@ package struct GatewayOptions: Sendable, Equatable {
     package var writeTimeout = TimeAmount.seconds(30)
     /// How long a connection that will close goes on reading, so that the client sees the answer, not a reset.
     package var lingerTimeout = TimeAmount.seconds(1)
+    /// Bytes of answers on one event loop that its clients have yet to take; while there are more, reads are answered
+    /// 429. Answers below ``countedAnswerBytes`` do not count: the number of connections bounds them.
+    package var maxUnsentBytes = 256 << 20
 
     /// Body bytes that are read only to be thrown away: before an answer, past them, 413; after one, the connection
     /// closes.
     static let maxDiscardedBytes = 32 << 20
     /// Bytes of half-received bodies on one event loop; past it, 429.
     static let maxCollectedBytes = 256 << 20
+    static let countedAnswerBytes = 64 << 10
     /// Requests (and pieces of them) that wait behind the one in progress. Reading pauses at the first one, so this is
     /// reached only by a client that has closed its side: the kernel then hands over all that it holds.
     static let maxQueuedParts = 65_536

@@ -87,6 +87,8 @@ final class HTTPConnection: ChannelDuplexHandler {
         case (.written(let version, _), .put): answer(.putDone(version: version))
         case (.written(let version, _), .delete): answer(.deleteDone(version: version))
         case (.written(let version, _), .batch): answer(.batchDone(count: request.batchCount, version: version))
+        case (.answered, _) where !loop.mayAnswer:
+            answer(.tryAgain(.tooManyRequests, "the node has as many answers waiting for their clients as it may"))
         case (.answered(.value(let value?), let index), .get): answer(.value(value, index: index))
         case (.answered(.value(nil), _), .get): answer(HTTPFailure(.notFound, "key not found"))
         case (.answered(.page(let page), let index), .range(let range)):
@@ -410,7 +412,14 @@ final class HTTPConnection: ChannelDuplexHandler {
     }
 
     private func write(_ bytes: ByteBuffer) {
-        context?.write(wrapOutboundOut(bytes), promise: nil)
+        guard let context else { return }
+        var written: EventLoopPromise<Void>?
+        if bytes.readableBytes >= GatewayOptions.countedAnswerBytes {
+            let promise = loop.eventLoop.makePromise(of: Void.self)
+            loop.count(bytes.readableBytes, until: promise.futureResult)
+            written = promise
+        }
+        context.write(wrapOutboundOut(bytes), promise: written)
         needsFlush = true
     }
 

@@ -66,6 +66,27 @@ import VikWire
         }
     }
 
+    /// Clients that ask for much and read nothing: the node keeps a bounded amount for them, and serves again once they
+    /// are gone.
+    @Test func answersThatNobodyTakes() async throws {
+        var options = GatewayOptions()
+        options.maxUnsentBytes = 8 << 20
+        try await GatewayHarness.run(options) { gateway in
+            let value = [UInt8](repeating: 7, count: 1 << 20)
+            gateway.service.fill(["a", "b", "c"].reduce(into: [:]) { $0[Array($1.utf8)] = value })
+            // Each takes no more than what the kernel holds for it, less than a page.
+            var idle = (0..<16).map { _ in gateway.client(receiveBuffer: 4_096) }
+            for client in idle { client.send("GET /kv/range HTTP/1.1\r\nHost: test\r\n\r\n") }
+            let client = gateway.client()
+            let isFull = await GatewayHarness.eventually { client.request("GET", "/kv/YQ==")?.status == 429 }
+            #expect(isFull)
+            #expect(client.request("PUT", "/kv/a2V5", #"{"value":""}"#)?.status == 200)
+            idle = []
+            let servesAgain = await GatewayHarness.eventually { client.request("GET", "/kv/YQ==")?.status == 200 }
+            #expect(servesAgain)
+        }
+    }
+
     @Test func largestValueAndBatch() async throws {
         try await GatewayHarness.run { gateway in
             let client = gateway.client()

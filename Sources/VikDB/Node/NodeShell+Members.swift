@@ -117,6 +117,7 @@ extension NodeShell {
                 waiting.append(change)
             }
         }
+        if waiting.count < changes.count { publishSizes() }
         changes = waiting
     }
 

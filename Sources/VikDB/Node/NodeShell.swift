@@ -181,9 +181,10 @@ package final class NodeShell {
         case .closing, .closed, .failed: break
         }
         noteRole()
+        // Who has an answer sees in the status what it is about.
+        publish()
         replies.deliver()
         peers.flush()
-        publish()
         noteLeader()
     }
 

@@ -1,5 +1,8 @@
 import Histogram
 
+/// The library's histogram, by a name that it does not share with the one of VikDB.
+typealias Latencies = Histogram<UInt64>
+
 /// The figures of one measured run. A plain value; its names are those of the JSON report.
 struct RunFigures: Sendable, Encodable {
     struct Latency: Sendable, Encodable {

@@ -15,9 +15,13 @@ struct JSONFile {
     }
 
     func write(_ report: Report) throws {
+        try write(Document(report))
+    }
+
+    func write(_ document: some Encodable) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        var text = try encoder.encode(Document(report))
+        var text = try encoder.encode(document)
         text.append(UInt8(ascii: "\n"))
         do {
             try text.write(to: URL(filePath: path))

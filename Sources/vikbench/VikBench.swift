@@ -2,16 +2,49 @@ import ArgumentParser
 import Glibc
 import VikWire
 
-/// `vikbench`: reads its flags, runs one benchmark, prints its report.
+/// The program: `vikbench storage …` is one command, everything else the other.
 @main
+enum Main {
+    static func main() {
+        let arguments = CommandLine.arguments.dropFirst()
+        if arguments.first == "storage" {
+            run(StorageCommand.self, Array(arguments.dropFirst()))
+        } else {
+            run(VikBench.self, Array(arguments))
+        }
+    }
+
+    private static func run<Command: ParsableCommand>(_ type: Command.Type, _ arguments: [String]) {
+        do {
+            var command = try Command.parse(arguments)
+            try command.run()
+        } catch {
+            let code = Command.exitCode(for: error)
+            if code.isSuccess { Command.exit(withError: error) }
+            let program = Command.configuration.commandName ?? "vikbench"
+            let help = code == .validationFailure ? " (\(program) --help lists the flags)" : ""
+            StandardError.write(line: "vikbench: \(Command.message(for: error))\(help)")
+            Glibc.exit(code.rawValue)
+        }
+    }
+}
+
+/// Whether a flag's value is within its limits.
+func check(_ flag: String, _ value: Int, _ range: ClosedRange<Int>) throws {
+    if range.contains(value) { return }
+    throw ValidationError("\(flag) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
+}
+
+/// `vikbench`: reads its flags, runs one benchmark, prints its report.
 struct VikBench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vikbench",
         abstract: "Measures the commits of a VikDB cluster, and reads every acknowledged key back.",
         discussion: """
             Starts the nodes in its own process, with TCP between them and real files, and lets clients put values \
-            directly at the leader, in a closed loop or at a fixed rate. With --target it drives a running cluster through its HTTP API \
-            instead. docs/benchmarking.md defines every figure.
+            directly at the leader, in a closed loop or at a fixed rate. With --target it drives a running cluster \
+            through its HTTP API instead. docs/benchmarking.md defines every figure. Log and engine alone are \
+            measured by vikbench storage, which has flags of its own: see vikbench storage --help.
             """)
 
     @Option(help: ArgumentHelp("Nodes to start in this process (default: 3).", valueName: "count"))
@@ -42,19 +75,6 @@ struct VikBench: ParsableCommand {
     @Option(help: ArgumentHelp("APIs of a running cluster: http://host:port,…", valueName: "urls"))
     var target: String?
 
-    static func main() {
-        do {
-            var command = try parse()
-            try command.run()
-        } catch {
-            if exitCode(for: error).isSuccess { exit(withError: error) }
-            let isUsage = exitCode(for: error) == .validationFailure
-            StandardError.write(
-                line: "vikbench: \(message(for: error))" + (isUsage ? " (vikbench --help lists the flags)" : ""))
-            Glibc.exit(exitCode(for: error).rawValue)
-        }
-    }
-
     mutating func run() throws {
         let plan = try plan()
         let output = try json.map { path in try JSONFile(path: path) }
@@ -73,10 +93,6 @@ struct VikBench: ParsableCommand {
     }
 
     private func plan() throws -> Plan {
-        func check(_ flag: String, _ value: Int, _ range: ClosedRange<Int>) throws {
-            if range.contains(value) { return }
-            throw ValidationError("\(flag) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
-        }
         let warmup = warmup ?? ops / 10
         try check("--ops", ops, 1...Plan.maxOperations)
         try check("--clients", clients, 1...Plan.maxClients)

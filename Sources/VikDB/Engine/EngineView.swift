@@ -24,6 +24,11 @@ package struct EngineView: Sendable {
         }
     }
 
+    /// Walks both spaces for as long as the caller likes; reads tables, on the thread that may block for that.
+    package func cursor() -> VisibleCursor {
+        VisibleCursor(state.cursor(fillCache: true), bound: index, maxSkipped: .max)
+    }
+
     func get(_ space: KeySpace, _ key: [UInt8]) throws(StorageError) -> StoredValue? {
         let target = SearchKey(space, key, bound: index)
         return try state.find(target)

@@ -3,7 +3,7 @@ import VikWire
 
 /// Walks the keys that exist at one index: of each key the newest version within the bound, unless it is a tombstone.
 /// Bound to one thread.
-struct VisibleCursor: ~Copyable {
+package struct VisibleCursor: ~Copyable {
     /// Versions of one key that are stepped over before the rest is skipped by a search.
     private static let maxStepsPerKey = 8
 
@@ -16,7 +16,7 @@ struct VisibleCursor: ~Copyable {
     /// The stem last looked at; its older versions are hidden.
     private var seen: UnsafeRawBufferPointer
 
-    private(set) var isValid = false
+    package private(set) var isValid = false
     /// The cursor has stepped over too much; `stem` is where to go on.
     private(set) var isPaused = false
 
@@ -32,19 +32,21 @@ struct VisibleCursor: ~Copyable {
     }
 
     var key: UnsafeRawBufferPointer { merge.key }
+    /// The key without its space.
+    package var userKey: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: stem.dropFirst()) }
     var stem: UnsafeRawBufferPointer { InternalKey.stem(merge.key) }
-    var value: UnsafeRawBufferPointer { merge.value }
+    package var value: UnsafeRawBufferPointer { merge.value }
     var index: LogIndex { InternalKey.index(merge.key) }
 
     /// Moves to the first key at or after `key`.
-    mutating func seek(_ space: KeySpace, _ key: UnsafeRawBufferPointer) throws(StorageError) {
+    package mutating func seek(_ space: KeySpace, _ key: UnsafeRawBufferPointer) throws(StorageError) {
         let target = SearchKey(space, key, bound: bound)
         try merge.seek(target.bytes)
         seen = UnsafeRawBufferPointer(start: stemStorage, count: 0)
         try settle()
     }
 
-    mutating func next() throws(StorageError) {
+    package mutating func next() throws(StorageError) {
         try merge.next()
         try settle()
     }

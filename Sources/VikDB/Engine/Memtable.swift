@@ -179,7 +179,7 @@ package final class Memtable: @unchecked Sendable {
 /// Walks a memtable, also while it is written: a version that is added behind the cursor may or may not be seen.
 package final class MemtableCursor: Cursor {
     private let memtable: Memtable
-    private var node: UInt32 = 0
+    @exclusivity(unchecked) private var node: UInt32 = 0
 
     package init(_ memtable: Memtable) {
         self.memtable = memtable

@@ -4,7 +4,7 @@
 final class MergeCursor: Cursor {
     private let sources: [Cursor]
     /// The valid sources, as a heap.
-    private var heap: [Cursor] = []
+    @exclusivity(unchecked) private var heap: [Cursor] = []
 
     init(_ sources: [Cursor]) {
         self.sources = sources

@@ -2,9 +2,9 @@
 final class TableCursor: Cursor {
     private let table: Table
     private let fillCache: Bool
-    private var index = BlockCursor()
-    private var data = BlockCursor()
-    private var isOpen = false
+    @exclusivity(unchecked) private var index = BlockCursor()
+    @exclusivity(unchecked) private var data = BlockCursor()
+    @exclusivity(unchecked) private var isOpen = false
 
     /// - Parameter fillCache: false for a merge, which reads every block once.
     init(_ table: Table, fillCache: Bool) {
@@ -53,8 +53,8 @@ final class TableCursor: Cursor {
 final class LevelCursor: Cursor {
     private let tables: [Table]
     private let fillCache: Bool
-    private var position = 0
-    private var current: TableCursor?
+    @exclusivity(unchecked) private var position = 0
+    @exclusivity(unchecked) private var current: TableCursor?
 
     init(_ tables: [Table], fillCache: Bool) {
         self.tables = tables

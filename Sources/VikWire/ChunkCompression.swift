@@ -1,7 +1,8 @@
 import CZlib
 import NIOCore
 
-/// Compresses the chunks of a snapshot, each by itself, in zlib's format (RFC 1950) at its fastest level.
+/// Compresses chunks of a snapshot, or blocks of a table, each by itself, in zlib's format (RFC 1950) at its fastest
+/// level.
 ///
 /// Owns zlib's state, which costs more to set up than to use again. Bound to one thread at a time.
 package struct ChunkCompressor: ~Copyable {
@@ -27,9 +28,20 @@ package struct ChunkCompressor: ~Copyable {
     package mutating func compress(_ raw: ByteBuffer) -> ByteBuffer? {
         let limit = raw.readableBytes - raw.readableBytes / Self.minSaving - 1
         guard limit > 0 else { return nil }
+        var chunk = ByteBuffer()
+        return compress(raw, into: &chunk, limit: limit) ? chunk : nil
+    }
+
+    /// Appends the compressed form of `raw` to `output`. False, and nothing appended, if it has more than `limit` bytes.
+    package mutating func compress(_ raw: ByteBuffer, into output: inout ByteBuffer, limit: Int) -> Bool {
         deflateReset(stream)
-        let (chunk, code) = run(stream, on: raw, limit: limit, deflate)
-        return code == Z_STREAM_END ? chunk : nil
+        var isWhole = false
+        output.writeWithUnsafeMutableBytes(minimumWritableBytes: limit) { space in
+            let space = UnsafeMutableRawBufferPointer(rebasing: space[..<limit])
+            isWhole = raw.withUnsafeReadableBytes { run(stream, on: $0, into: space, deflate) } == Z_STREAM_END
+            return isWhole ? limit - Int(stream.pointee.avail_out) : 0
+        }
+        return isWhole
     }
 }
 
@@ -38,6 +50,7 @@ package struct ChunkCompressor: ~Copyable {
 package struct ChunkDecompressor: ~Copyable {
     /// No deflate stream grows by more.
     private static let maxRatio = 1_032
+
     private let stream: UnsafeMutablePointer<z_stream>
 
     package init() {
@@ -56,35 +69,42 @@ package struct ChunkDecompressor: ~Copyable {
     /// is refused. The caller has compared `rawBytes` with a limit: a buffer for them is all that is allocated, and only
     /// if a chunk of this length can fill it.
     package mutating func decompress(_ chunk: ByteBuffer, rawBytes: Int) throws(WireError) -> ByteBuffer {
-        guard rawBytes > 0, rawBytes <= chunk.readableBytes * Self.maxRatio else {
+        guard Self.canInflate(chunk.readableBytes, to: rawBytes) else {
             throw .invalid("a chunk of \(chunk.readableBytes) bytes cannot inflate to \(rawBytes)")
         }
-        inflateReset(stream)
-        let (raw, code) = run(stream, on: chunk, limit: rawBytes, inflate)
-        guard code == Z_STREAM_END, raw.readableBytes == rawBytes, stream.pointee.avail_in == 0 else {
-            throw .invalid("a chunk does not inflate to \(rawBytes) bytes")
+        var raw = ByteBuffer()
+        var isWhole = false
+        raw.writeWithUnsafeMutableBytes(minimumWritableBytes: rawBytes) { space in
+            let space = UnsafeMutableRawBufferPointer(rebasing: space[..<rawBytes])
+            isWhole = chunk.withUnsafeReadableBytes { decompress($0, into: space) }
+            return rawBytes
         }
+        guard isWhole else { throw .invalid("a chunk does not inflate to \(rawBytes) bytes") }
         return raw
+    }
+
+    /// Whether some chunk of `bytes` bytes inflates to `rawBytes`: to be asked before a buffer for them is allocated.
+    package static func canInflate(_ bytes: Int, to rawBytes: Int) -> Bool {
+        rawBytes > 0 && rawBytes <= bytes * maxRatio
+    }
+
+    /// Fills `raw` with what `chunk` inflates to; false if that has another size, or more than one stream.
+    package mutating func decompress(_ chunk: UnsafeRawBufferPointer, into raw: UnsafeMutableRawBufferPointer) -> Bool {
+        inflateReset(stream)
+        return run(stream, on: chunk, into: raw, inflate) == Z_STREAM_END
+            && stream.pointee.avail_out == 0 && stream.pointee.avail_in == 0
     }
 }
 
-/// Sends all of `input` through `step` in one call, into a buffer of at most `limit` bytes.
+/// Sends all of `input` through `step` in one call, into `output`; the stream tells how much of both was used.
 private func run(
-    _ stream: UnsafeMutablePointer<z_stream>, on input: ByteBuffer, limit: Int,
-    _ step: (z_streamp, Int32) -> Int32
-) -> (output: ByteBuffer, code: Int32) {
-    var output = ByteBuffer()
-    var code = Z_OK
-    output.writeWithUnsafeMutableBytes(minimumWritableBytes: limit) { space in
-        input.withUnsafeReadableBytes { bytes in
-            // zlib only reads there; its type is older than its use of const.
-            stream.pointee.next_in = UnsafeMutablePointer(mutating: bytes.bindMemory(to: Bytef.self).baseAddress)
-            stream.pointee.avail_in = uInt(bytes.count)
-            stream.pointee.next_out = space.bindMemory(to: Bytef.self).baseAddress
-            stream.pointee.avail_out = uInt(limit)
-            code = step(stream, Z_FINISH)
-            return limit - Int(stream.pointee.avail_out)
-        }
-    }
-    return (output, code)
+    _ stream: UnsafeMutablePointer<z_stream>, on input: UnsafeRawBufferPointer,
+    into output: UnsafeMutableRawBufferPointer, _ step: (z_streamp, Int32) -> Int32
+) -> Int32 {
+    // zlib only reads there; its type is older than its use of const.
+    stream.pointee.next_in = UnsafeMutablePointer(mutating: input.bindMemory(to: Bytef.self).baseAddress)
+    stream.pointee.avail_in = uInt(input.count)
+    stream.pointee.next_out = output.bindMemory(to: Bytef.self).baseAddress
+    stream.pointee.avail_out = uInt(output.count)
+    return step(stream, Z_FINISH)
 }

@@ -98,6 +98,13 @@ enum FlagValues {
         return consistency
     }
 
+    static func compression(_ text: String) throws -> BlockCompression {
+        guard let compression = BlockCompression.allCases.first(where: { "\($0)" == text }) else {
+            throw ValidationError("expected \(BlockCompression.allCases.map { "\($0)" }.joined(separator: " or "))")
+        }
+        return compression
+    }
+
     static func logLevel(_ text: String) throws -> Logger.Level {
         guard let level = Logger.Level(rawValue: text) else {
             throw ValidationError("expected \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")

@@ -13,6 +13,7 @@ extension Flags {
         settings.log = LogOptions(segmentBytes: logSegmentSize)
         settings.engine.memtableMaxBytes = memtableMaxSize
         settings.engine.blockCacheBytes = blockCacheSize
+        settings.engine.compression = sstableCompression
         settings.httpThreads = httpThreads
 
         let tick = settings.node.tickMilliseconds

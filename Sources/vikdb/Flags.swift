@@ -122,6 +122,14 @@ struct Flags: ParsableCommand {
     var memtableMaxSize = EngineOptions().memtableMaxBytes
 
     @Option(
+        name: .both("sstable-compression"),
+        help: .value(
+            "none|zlib",
+            "How new tables are stored. Tables of both kinds are read, and a merge writes them anew.", default: "none"),
+        transform: FlagValues.compression)
+    var sstableCompression = BlockCompression.none
+
+    @Option(
         name: .both("block-cache-size"),
         help: .value("bytes", "Bytes of table blocks kept in memory.", default: "\(EngineOptions().blockCacheBytes)"),
         transform: FlagValues.number(0...1 << 40))

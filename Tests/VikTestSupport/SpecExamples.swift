@@ -1,10 +1,14 @@
 import Foundation
 import NIOCore
 
-/// The worked examples of `proto-spec.md`: its code blocks that are marked `hex` and named.
+/// The worked examples of `proto-spec.md` and `docs/storage-format.md`: their code blocks that are marked `hex` and named.
 package enum SpecExamples {
-    package static let all: [String: [UInt8]] = {
-        let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../proto-spec.md")
+    /// Those of the protocol.
+    package static let all = examples(of: "proto-spec.md")
+    package static let storage = examples(of: "docs/storage-format.md")
+
+    private static func examples(of document: String) -> [String: [UInt8]] {
+        let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../" + document)
         guard let text = try? String(contentsOf: path.standardized, encoding: .utf8) else {
             fatalError("cannot read \(path.path)")
         }
@@ -24,7 +28,7 @@ package enum SpecExamples {
             }
         }
         return examples
-    }()
+    }
 
     package static subscript(_ name: String) -> ByteBuffer {
         guard let bytes = all[name] else { fatalError("proto-spec.md has no example named \(name)") }

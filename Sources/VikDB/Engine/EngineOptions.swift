@@ -10,6 +10,8 @@ package struct EngineOptions: Sendable {
     package var blockCacheBytes = 128 << 20
     /// Where a data block ends: at the entry that reaches this size.
     package var blockBytes = 4 << 10
+    /// How the data blocks of new tables are stored, where it makes them smaller; all kinds are read.
+    package var compression = BlockCompression.none
     /// Where a merge begins its next table.
     package var maxTableBytes: UInt64 = 64 << 20
     /// Tables on level 0 that make a merge due, and at which the engine counts as stalled.
@@ -24,11 +26,13 @@ package struct EngineOptions: Sendable {
     package init() {}
 
     package static let minMemtableBytes = 65_536
+    static let maxBlockBytes = 1 << 20
 
     func check() {
         precondition(memtableMaxBytes >= Self.minMemtableBytes && memtableMaxBytes <= Memtable.maxCapacity)
         precondition(maxUnflushedLogBytes >= 1)
-        precondition(maxSealedMemtables >= 1 && blockCacheBytes >= 0 && blockBytes >= 64 && maxTableBytes >= 1)
+        precondition(maxSealedMemtables >= 1 && blockCacheBytes >= 0 && maxTableBytes >= 1)
+        precondition(blockBytes >= 64 && blockBytes <= Self.maxBlockBytes)
         precondition(level0MergeTables >= 1 && level0StallTables >= level0MergeTables)
         precondition(level1Bytes >= 1 && levelRatio >= 2 && mergeSliceBytes >= 1)
     }

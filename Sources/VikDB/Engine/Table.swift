@@ -107,12 +107,20 @@ final class Table: Sendable {
         let found = try file.read(at: handle.offset, into: buffer)
         guard found == count else { throw block.damaged("a block is cut off") }
         let trailer = Int(handle.length)
+        let compression = buffer[trailer + 1]
         let checksum = BlockTrailer.checksum(
-            block.bytes, kind: kind, fileNumber: table.number, offset: handle.offset)
+            block.bytes, kind: kind, compression: compression, fileNumber: table.number, offset: handle.offset)
         guard buffer[trailer] == kind.rawValue,
-            buffer.loadUnaligned(fromByteOffset: trailer + 1, as: UInt32.self).bigEndian == checksum
+            buffer.loadUnaligned(fromByteOffset: trailer + 2, as: UInt32.self).bigEndian == checksum
         else { throw block.damaged("a block does not match its checksum") }
-        return block
+        switch BlockCompression(rawValue: compression) {
+        case .none?: return block
+        case .zlib: return try block.inflated()
+        case nil:
+            throw .incompatible(
+                path: file.path,
+                reason: "the block at offset \(handle.offset) has the unknown compression \(compression)")
+        }
     }
 }
 

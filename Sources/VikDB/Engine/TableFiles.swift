@@ -7,7 +7,7 @@ struct TableFiles: Sendable {
     private let fileSystem: any FileSystem
     private let cache: BlockCache
     private let obsolete: ObsoleteTables
-    private let blockBytes: Int
+    private let options: EngineOptions
     private let numbers: FileNumbers
 
     init(
@@ -18,7 +18,7 @@ struct TableFiles: Sendable {
         self.fileSystem = fileSystem
         self.cache = cache
         self.obsolete = obsolete
-        blockBytes = options.blockBytes
+        self.options = options
         numbers = FileNumbers(next: nextNumber)
     }
 
@@ -30,7 +30,7 @@ struct TableFiles: Sendable {
     func create() throws(StorageError) -> NewTable {
         let number = takeNumber()
         let file = try fileSystem.open(path(number), .create)
-        return NewTable(number: number, table: TableWriter(file: file, number: number, blockBytes: blockBytes))
+        return NewTable(number: number, table: TableWriter(file: file, number: number, options: options))
     }
 
     func open(_ metadata: TableMetadata) throws(StorageError) -> Table {

@@ -62,7 +62,7 @@ struct TableProperties: Equatable, Sendable {
 ///     52     8    magic "VIKTABLE"
 struct TableFooter: Equatable {
     static let encodedBytes = 60
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     private static let checksummedBytes = 48
     private static let magic: UInt64 = 0x5649_4b54_4142_4c45
 
@@ -112,17 +112,21 @@ struct TableFooter: Equatable {
     }
 }
 
-/// What follows the contents of every block: kind (1) and checksum (4).
+/// What follows the contents of every block: kind (1), compression (1) and checksum (4).
 ///
-/// The checksum covers contents, kind, file number and the block's offset, so that neither another block's bytes nor a
-/// stale version of this file's pass.
+/// The checksum covers contents, kind, compression, file number and the block's offset, so that neither another block's
+/// bytes nor a stale version of this file's pass.
 enum BlockTrailer {
-    static let encodedBytes = 5
+    static let encodedBytes = 6
 
+    /// - Parameters:
+    ///   - contents: as they are stored.
+    ///   - compression: the byte in the trailer, known or not.
     static func checksum(
-        _ contents: UnsafeRawBufferPointer, kind: BlockKind, fileNumber: UInt64, offset: UInt64
+        _ contents: UnsafeRawBufferPointer, kind: BlockKind, compression: UInt8, fileNumber: UInt64, offset: UInt64
     ) -> UInt32 {
-        var place = (kind.rawValue.bigEndian, fileNumber.bigEndian, offset.bigEndian)
+        let form = UInt16(kind.rawValue) << 8 | UInt16(compression)
+        var place = (form.bigEndian, fileNumber.bigEndian, offset.bigEndian)
         let seed = withUnsafeBytes(of: &place.0) { Checksum.crc32($0, seed: Checksum.crc32(contents)) }
         let next = withUnsafeBytes(of: &place.1) { Checksum.crc32($0, seed: seed) }
         return withUnsafeBytes(of: &place.2) { Checksum.crc32($0, seed: next) }

@@ -3,7 +3,8 @@ import NIOCore
 /// Writes one table, from keys in ascending order, one version of each. Owns the new file until it is finished; bound
 /// to one job.
 ///
-/// Memory is bounded by one block, the output buffer, the index and eight bytes a key for the filter.
+/// Memory is bounded by one block, the output buffer, the index, eight bytes a key for the filter, and zlib's state if
+/// blocks are compressed. The index is not: a reader needs it whole, once, and keeps it.
 final class TableWriter {
     private static let restartInterval = 16
     /// Bytes collected before they are handed to the file system.
@@ -12,6 +13,7 @@ final class TableWriter {
     private let file: any File
     private let number: UInt64
     private let blockBytes: Int
+    private var compressor: BlockCompressor?
     private var data = BlockBuilder(restartInterval: TableWriter.restartInterval)
     private var index = BlockBuilder(restartInterval: 1)
     /// The data block that waits for the key after it, which its entry in the index sets it apart from.
@@ -23,10 +25,14 @@ final class TableWriter {
     /// Where the first byte of `output` goes.
     private var outputOffset: UInt64 = 0
 
-    init(file: any File, number: UInt64, blockBytes: Int) {
+    init(file: any File, number: UInt64, options: EngineOptions) {
         self.file = file
         self.number = number
-        self.blockBytes = blockBytes
+        blockBytes = options.blockBytes
+        switch options.compression {
+        case .none: compressor = nil
+        case .zlib: compressor = BlockCompressor()
+        }
         output.reserveCapacity(Self.outputBytes + 2 * blockBytes)
     }
 
@@ -77,7 +83,13 @@ final class TableWriter {
     }
 
     private func finishDataBlock() throws(StorageError) {
-        try data.finish { contents throws(StorageError) in unindexed = try write(contents, .data) }
+        try data.finish { contents throws(StorageError) in
+            if let compressed = compressor?.compress(contents) {
+                unindexed = try write(compressed, .data, compression: .zlib)
+            } else {
+                unindexed = try write(contents, .data)
+            }
+        }
     }
 
     private func addToIndex(_ handle: BlockHandle, _ key: [UInt8]) {
@@ -89,13 +101,16 @@ final class TableWriter {
         }
     }
 
-    private func write(_ contents: ByteBuffer, _ kind: BlockKind) throws(StorageError) -> BlockHandle {
+    private func write(
+        _ contents: ByteBuffer, _ kind: BlockKind, compression: BlockCompression = .none
+    ) throws(StorageError) -> BlockHandle {
         let offset = outputOffset + UInt64(output.readableBytes)
         let checksum = contents.withUnsafeReadableBytes {
-            BlockTrailer.checksum($0, kind: kind, fileNumber: number, offset: offset)
+            BlockTrailer.checksum(
+                $0, kind: kind, compression: compression.rawValue, fileNumber: number, offset: offset)
         }
         output.writeImmutableBuffer(contents)
-        output.writeMultipleIntegers(kind.rawValue, checksum)
+        output.writeMultipleIntegers(kind.rawValue, compression.rawValue, checksum)
         if output.readableBytes >= Self.outputBytes { try flushOutput() }
         return BlockHandle(offset: offset, length: UInt32(contents.readableBytes))
     }

@@ -33,29 +33,39 @@ struct EngineForgedFilesTests {
             try log.bringUp(engine)
             try engine.flush()
         }
-        let name = try #require(try fileSystem.list("/db").first { $0.hasSuffix(".sst") })
-        let path = "/db/" + name
-        var table = try #require(fileSystem.contents(of: path))
-        // The handle of the one data block is the value of the one entry of the index, whose handle is in the footer.
-        let index = Int(integer(table, at: table.count - 60) as UInt64)
-        let handle = index + 8 + Int(integer(table, at: index + 2) as UInt16)
-        let block = Int(integer(table, at: handle) as UInt64)
-        let end = block + Int(integer(table, at: handle + 8) as UInt32)
-        let number = try #require(UInt64(name.dropLast(4)))
-        try #require(table[block + 8] == 1)
-        table[block + 8] = 2
-        var place = ByteBuffer()
-        place.writeMultipleIntegers(UInt8(1), number, UInt64(block))
-        let checksum = Checksum.crc32(place, seed: Checksum.crc32(ByteBuffer(bytes: table[block..<end])))
-        try write(ByteBuffer(bytes: [2]), to: path, at: block + 8, fileSystem)
-        try write(ByteBuffer(integer: checksum), to: path, at: end + 1, fileSystem)
+        var table = try TableBytes(in: "/db", fileSystem)
+        let block = try #require(table.dataBlocks.first)
+        try #require(table.bytes[block.offset + 8] == 1)
+        table.bytes[block.offset + 8] = 2
+        table.seal(block)
+        try table.write(to: fileSystem)
 
         let engine = try open(fileSystem)
         let expected = StorageError.corrupt(
-            path: path, offset: UInt64(block), reason: "a key of the unknown space 2")
+            path: table.path, offset: UInt64(block.offset), reason: "a key of the unknown space 2")
         #expect(throws: expected) { _ = try engine.view().items() }
         #expect(throws: expected) { _ = try engine.view().execute(.get(key: Array("key1".utf8))) }
         #expect(throws: expected) { _ = try engine.view().stateHash() }
+    }
+
+    /// Tables of the layout before this one, and of one that may come.
+    @Test(arguments: [UInt32(1), 3])
+    func anotherVersionOfTablesIsRefused(_ version: UInt32) throws {
+        let fileSystem = MemoryFileSystem()
+        var log = TestLog()
+        try log.put("key", "value")
+        do {
+            let engine = try open(fileSystem)
+            try log.bringUp(engine)
+            try engine.flush()
+        }
+        var table = try TableBytes(in: "/db", fileSystem)
+        table.set(version, at: table.bytes.count - 16)
+        table.sealFooter()
+        try table.write(to: fileSystem)
+        let expected = StorageError.incompatible(
+            path: table.path, reason: "table version \(version), this build knows 2")
+        #expect(throws: expected) { _ = try open(fileSystem) }
     }
 
     @Test(arguments: ["18446744073709551615.sst", "MANIFEST-18446744073709551615", "4611686018427387905.sst"])

@@ -42,6 +42,7 @@ struct EngineModelTests {
             var options = EngineOptions()
             options.memtableMaxBytes = EngineOptions.minMemtableBytes
             options.blockBytes = [64, 256, 4_096].randomElement(using: &random)!
+            options.compression = BlockCompression.allCases.randomElement(using: &random)!
             options.blockCacheBytes = [0, 20_000, 1 << 20].randomElement(using: &random)!
             options.maxTableBytes = [1_000, 8_000, 100_000].randomElement(using: &random)!
             options.level0MergeTables = Int.random(in: 1...4, using: &random)

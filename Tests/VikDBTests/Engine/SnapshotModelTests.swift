@@ -57,6 +57,7 @@ struct SnapshotModelTests {
             var options = EngineOptions()
             options.memtableMaxBytes = EngineOptions.minMemtableBytes
             options.blockBytes = [64, 256, 4_096].randomElement(using: &random)!
+            options.compression = BlockCompression.allCases.randomElement(using: &random)!
             options.blockCacheBytes = [0, 1 << 20].randomElement(using: &random)!
             options.maxTableBytes = [1, 1_000, 100_000].randomElement(using: &random)!
             options.level0MergeTables = Int.random(in: 1...4, using: &random)

@@ -12,6 +12,12 @@ final class PeerListener: PeerConnectionOwner {
         let channel: VikWire.Channel
     }
 
+    /// Several nodes may dial from one host, each for a cause of its own.
+    private struct LoggedRefusal: Hashable {
+        let host: String
+        let cause: String
+    }
+
     private unowned let transport: PeerTransport
     private let options: TransportOptions
     private let logger: Logger
@@ -23,8 +29,8 @@ final class PeerListener: PeerConnectionOwner {
     private var accepted: [Key: PeerConnection] = [:]
     /// Whether the read that is going on brought a message.
     private var hasMessages = false
-    /// Why the last stranger from a host was refused, so that the same cause is logged once.
-    private var refusals: [String: String] = [:]
+    /// Why strangers were refused, so that the same cause is logged once for each host.
+    private var refusals: Set<LoggedRefusal> = []
 
     init(of transport: PeerTransport) {
         self.transport = transport
@@ -116,7 +122,8 @@ final class PeerListener: PeerConnectionOwner {
             return connection.end(PeerConnection.Ending(cause: refusal.cause))
         }
         strangers[ObjectIdentifier(connection)] = nil
-        refusals[connection.remoteHost] = nil
+        let host = connection.remoteHost
+        refusals = refusals.filter { $0.host != host }
         connection.established(with: hello, allowing: .messages(hello.channel))
         let key = Key(member: hello.member, channel: hello.channel)
         let older = accepted.updateValue(connection, forKey: key)
@@ -148,9 +155,10 @@ final class PeerListener: PeerConnectionOwner {
         let host = connection.remoteHost
         // A probe that only connects is no news, nor is an answer.
         let isNews = ending != .closedByPeer && ending != .stopped && ending != .joinAnswered
-        guard isNews, refusals[host] != ending.cause else { return }
+        let refusal = LoggedRefusal(host: host, cause: ending.cause)
+        guard isNews, !refusals.contains(refusal) else { return }
         if refusals.count >= TransportOptions.maxRememberedRefusals { refusals.removeAll(keepingCapacity: true) }
-        refusals[host] = ending.cause
+        refusals.insert(refusal)
         logger.warning("refused a replication connection: \(ending)", metadata: ["from": "\(host)"])
     }
 }

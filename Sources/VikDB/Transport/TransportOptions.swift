@@ -33,7 +33,7 @@ package struct TransportOptions: Sendable {
     static let maxReadBytes = 256 << 10
     /// A send buffer that has grown beyond this is let go after a flush.
     static let maxIdleBufferBytes = 256 << 10
-    /// Remote addresses whose last refusal is remembered, to log it once.
+    /// Refusals that are remembered, each of a host for a cause, to log it once.
     static let maxRememberedRefusals = 64
 
     func maxQueueBytes(_ channel: VikWire.Channel) -> Int {

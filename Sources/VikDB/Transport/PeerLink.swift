@@ -55,6 +55,13 @@ final class PeerLink: PeerConnectionOwner {
         dial()
     }
 
+    /// The peer is up: a pause before it is dialled again ends.
+    func hurry() {
+        guard case .waiting(let timer) = state else { return }
+        timer.cancel()
+        dial()
+    }
+
     func stop(_ ending: PeerConnection.Ending) {
         let last = state
         state = .stopped

@@ -129,6 +129,7 @@ final class PeerListener: PeerConnectionOwner {
         let older = accepted.updateValue(connection, forKey: key)
         older?.end(.replaced)
         send(reply, on: connection)
+        transport.hurry(to: hello.member)
         transport.delegate.transportAccepted(hello)
     }
 

@@ -19,6 +19,12 @@ package final class PeerTransport {
             snapshot?.start()
         }
 
+        func hurry() {
+            control.hurry()
+            bulk.hurry()
+            snapshot?.hurry()
+        }
+
         func stop(_ ending: PeerConnection.Ending) {
             control.stop(ending)
             bulk.stop(ending)
@@ -151,6 +157,11 @@ package final class PeerTransport {
 
     func hello(to peer: MemberID, on channel: VikWire.Channel) -> Hello {
         identity.hello(to: peer, on: channel, delegate.localHello(to: peer))
+    }
+
+    /// A peer that has dialled this node is up: one that restarted need not wait until it is dialled again.
+    func hurry(to member: MemberID) {
+        links[member]?.hurry()
     }
 
     func refusal(of hello: Hello, dialled: (member: MemberID, channel: VikWire.Channel)?) -> HelloRefusal? {

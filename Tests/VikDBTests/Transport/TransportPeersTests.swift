@@ -2,6 +2,7 @@ import NIOCore
 import Synchronization
 import Testing
 import VikDB
+import VikTestSupport
 import VikWire
 
 /// Peers that come, move and go while a node runs, and peers that know better.
@@ -47,6 +48,27 @@ import VikWire
             try await eventually("a message to the one that stayed") { steady.seen.withLock { $0.messages.count == 1 } }
             #expect(after.seen.withLock { $0.messages.count } == 1)
             #expect(node.seen.withLock { $0.disconnected.allSatisfy { $0.member == before.member } })
+        }
+    }
+
+    /// Whoever dials is up, so it is dialled at once, however long the pause still is.
+    @Test func peerThatDialsIsDialledAtOnce() async throws {
+        let (node, peer) = (TransportNode(1), TransportNode(2))
+        try await TransportNode.running([node, peer]) {
+            let port = Ports.take()
+            try await node.start {
+                $0.minRetryDelay = .minutes(10)
+                $0.maxRetryDelay = .minutes(10)
+            }
+            try await node.setPeers([(peer.member, try HostPort(host: "127.0.0.1", port: port))])
+            try await eventually("two refused connections") {
+                node.log.warnings.count { $0.contains("Connection refused") } == 2
+            }
+            try await peer.start(port: port)
+            try await peer.setPeers([node])
+            try await eventually("both links both ways") {
+                [node, peer].allSatisfy { $0.seen.withLock { $0.up.count == 2 } }
+            }
         }
     }
 

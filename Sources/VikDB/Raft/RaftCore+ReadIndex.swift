@@ -35,6 +35,13 @@ extension RaftCore {
         }
     }
 
+    /// A heartbeat came: the leader reaches this node. If it has not answered for as long as the time between two, its
+    /// answer may have been lost while it did not, as it is when this node has just restarted.
+    mutating func askAgainIfUnanswered() {
+        guard let ownRead, ownRead.askedLeader == leader, ownRead.elapsed >= options.heartbeatTicks else { return }
+        askLeader()
+    }
+
     mutating func stepReadIndexRequest(_ request: ReadIndexRequest, from: MemberID) {
         guard role == .leader, leading!.position(of: from) != nil else { return }
         let read = ReadOrigin.follower(from, context: request.context)

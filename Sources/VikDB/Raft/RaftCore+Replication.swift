@@ -187,6 +187,7 @@ extension RaftCore {
         commit = max(commit, min(heartbeat.commit, verified))
         let reply = HeartbeatReply(term: term, round: heartbeat.round, verified: min(verified, log.lastIndex))
         sendOnceTermIsDurable(.heartbeatReply(reply), to: from)
+        askAgainIfUnanswered()
     }
 
     mutating func stepAppend(_ request: AppendRequest, from: MemberID) {

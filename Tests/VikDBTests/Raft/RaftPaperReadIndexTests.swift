@@ -113,6 +113,23 @@ extension RaftPaperTests {
         #expect(subject.tick().to(3) == [request(2)])
     }
 
+    @Test(
+        "diss. §6.4 a follower whose answer got lost asks again at a heartbeat, which shows that the leader reaches it")
+    func followerAsksAgainAtAHeartbeat() {
+        var subject = RaftSubject()
+        subject.step(.heartbeat(1), from: 2)
+        let read = subject.read()
+        let request = Message.readIndexRequest(ReadIndexRequest(term: 1, context: read.context))
+        #expect(read.sent.to(2) == [request])
+        func asksAtHeartbeat() -> Bool { subject.step(.heartbeat(1), from: 2).to(2).contains(request) }
+        // The answer may still be on its way.
+        #expect(subject.tick(4).isEmpty && !asksAtHeartbeat())
+        #expect(subject.tick().isEmpty && asksAtHeartbeat() && !asksAtHeartbeat())
+        #expect(subject.tick(5).isEmpty && asksAtHeartbeat())
+        subject.step(.readIndexReply(ReadIndexReply(term: 1, context: read.context, index: 1)), from: 2)
+        #expect(subject.tick(5).isEmpty && !asksAtHeartbeat())
+    }
+
     @Test("diss. §6.4 a read at a leader that loses its office is answered by the next one, never by the old round")
     func readOverStepDown() {
         var subject = RaftSubject()

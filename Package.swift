@@ -63,6 +63,8 @@ let package = Package(
         .testTarget(
             name: "SimulationTests",
             dependencies: ["VikDB", "VikWire", "VikTestSupport", nioCore, logging], swiftSettings: tests),
-        .testTarget(name: "ProcessTests", dependencies: ["VikTestSupport"], swiftSettings: tests),
+        .testTarget(
+            name: "ProcessTests", dependencies: ["VikTestSupport", nioCore, nioPosix],
+            exclude: ["Support/slow-disk.c"], swiftSettings: tests),
     ]
 )

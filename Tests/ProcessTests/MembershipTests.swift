@@ -5,10 +5,10 @@ import VikTestSupport
 extension ProcessTests {
     /// Members that come and go, and an office that moves, as an operator asks for it over HTTP.
     @Suite struct MembershipTests {
-        /// Three nodes become five and three again, none of the first two among them, while clients go on.
-        @Test func clusterGrowsAndShrinks() throws {
+        /// Three nodes become five and three again, none of the first three among them, while clients go on.
+        @Test func replaceAllOriginals() throws {
             let directory = TemporaryDirectory()
-            let ports = (0..<5).map { _ in (api: Ports.take(), replication: Ports.take()) }
+            let ports = (0..<6).map { _ in (api: Ports.take(), replication: Ports.take()) }
             let founders = ports[..<3].map { "127.0.0.1:\($0.replication)" }.joined(separator: ",")
             let nodes = ports.enumerated().map { index, port in
                 NodeProcess(
@@ -24,42 +24,51 @@ extension ProcessTests {
             _ = try cluster.waitForLeader(among: Array(nodes[..<3]))
             let load = RecordedLoad(cluster, .init(separatesReads: true))
             defer { load.cancel() }
+            var members = Array(nodes[..<3])
+            load.tell(members)
             load.start(seed: 21)
-            usleep(300_000)
 
-            // The first waits until it is added, the second is added before it starts.
-            try nodes[3].start()
-            try Self.add(nodes[3], at: ports[3].replication, to: cluster)
-            try Self.waitForVoter(nodes[3], in: cluster)
-            try Self.add(nodes[4], at: ports[4].replication, to: cluster)
-            try nodes[4].start()
-            try Self.waitForVoter(nodes[4], in: cluster)
-            for node in nodes[3...] { try node.waitUntilReady() }
-            usleep(300_000)
-
-            let oldest = Array(nodes[..<2])
-            let staying = Array(nodes[2...])
-            var leader = try cluster.waitForLeader()
-            if !oldest.contains(where: { $0 === leader }) {
-                let answer = try leader.handOver(to: nodes[0])
-                try #require(answer.status == 200, "\(answer.text)")
-                leader = nodes[0]
+            func join(_ place: Int, startsFirst: Bool) throws {
+                usleep(300_000)
+                if startsFirst { try nodes[place].start() }
+                try cluster.add(nodes[place], at: ports[place].replication)
+                if !startsFirst { try nodes[place].start() }
+                try cluster.waitForVoter(nodes[place])
+                try nodes[place].waitUntilReady()
+                members.append(nodes[place])
+                load.tell(members)
             }
-            let follower = try #require(oldest.first { $0 !== leader })
-            for node in [follower, leader] {
+            func leave(_ node: NodeProcess) throws {
+                usleep(300_000)
+                let leader = try cluster.waitForLeader(among: members)
                 let start = monotonicNanoseconds()
-                let answer = try Self.remove(node, at: leader)
+                let answer = try cluster.remove(node, at: leader)
                 let role = node === leader ? "leader" : "follower"
                 print("DELETE of the \(role): \(answer.status) after \(milliseconds(secondsSince(start))) ms")
                 #expect(answer.status == 200, "the \(role): \(answer.text); its log:\n\(node.log)")
-                usleep(200_000)
-            }
-            for node in oldest {
-                let readiness = try? poll(within: 3, for: "the word of \(node.label)") {
-                    node.readiness().flatMap { $0.text.contains("was removed from the cluster") ? $0 : nil }
+                members.removeAll { $0 === node }
+                load.tell(members)
+                _ = try poll(within: 3, for: "\(node.label) removed: \(node.readiness()?.text ?? "")") {
+                    let readiness = try node.client().request("GET", "/readyz")
+                    return readiness.status == 503 && readiness.text.contains("was removed from the cluster")
+                        ? true : nil
                 }
-                #expect(readiness?.status == 503, "\(node.label): \(node.readiness()?.text ?? "")")
+                node.signal(SIGTERM)
+                #expect(try node.waitForExit(within: 10) == .code(0))
             }
+            // One waits until it is added, another is added before it starts.
+            try join(3, startsFirst: true)
+            try join(4, startsFirst: false)
+            let leader = try cluster.waitForLeader(among: members)
+            let last = nodes[..<3].first { $0 === leader } ?? nodes[0]
+            let others = nodes[..<3].filter { $0 !== last }
+            try leave(others[0])
+            try join(5, startsFirst: true)
+            try leave(others[1])
+            try cluster.moveOffice(to: last)
+            try leave(last)
+
+            let staying = Array(nodes[3...])
             let next = try cluster.waitForLeader(among: staying)
             let left = try next.members()
             #expect(Set(left.map(\.nodeId)) == Set(staying.map(\.label)))
@@ -68,12 +77,11 @@ extension ProcessTests {
             for node in staying { try node.waitUntilReady() }
             let history = try load.finish(at: staying)
             let gap = history.longestWriteGap
-            print("3 to 5 to 3 nodes: \(history.failures); longest gap \(milliseconds(gap)) ms")
+            print("3 to 5 to 3 nodes, all others at the end: \(history.failures); longest gap \(milliseconds(gap)) ms")
             #expect(gap < 3)
             try judge(history)
 
-            // Two of five would be no majority; of three they are one.
-            for node in oldest { node.kill() }
+            // Of five or six one would be no majority with another; of three two are one.
             let witness = try #require(staying.first { $0 !== next })
             staying.first { $0 !== next && $0 !== witness }!.kill()
             _ = try poll(within: 10, for: "a write with two of three nodes") {
@@ -113,9 +121,10 @@ extension ProcessTests {
             try judge(history)
         }
 
-        /// Each node in turn is stopped and started again, twice. A leader that stops hands its office over first: an
+        /// Each node in turn is stopped and started again, in rounds. A leader that stops hands its office over first: an
         /// election would take two seconds at least.
         @Test func rollingRestart() throws {
+            let rounds = Repetitions.count("VIK_ROUNDS", default: 2)
             let cluster = ClusterProcess(flags: ["-election-timeout", "2000-3000"])
             defer { extendLifetime(cluster) }
             try cluster.start()
@@ -124,7 +133,7 @@ extension ProcessTests {
             load.start(seed: 23)
             var leaders = 0
             var slowest = 0.0
-            for _ in 0..<2 {
+            for _ in 0..<rounds {
                 for node in cluster.nodes {
                     usleep(200_000)
                     if node.status()?.isLeader == true { leaders += 1 }
@@ -139,7 +148,7 @@ extension ProcessTests {
             usleep(200_000)
             let history = try load.finish()
             print(
-                "rolling restart, \(leaders) of 6 were leaders, slowest stop \(milliseconds(slowest)) ms: "
+                "rolling restart, \(rounds) rounds, \(leaders) of \(3 * rounds) stops of a leader, slowest stop \(milliseconds(slowest)) ms: "
                     + "\(history.failures); longest gap \(milliseconds(history.longestWriteGap)) ms between writes, "
                     + "slowest read \(milliseconds(history.slowestRead)) ms")
             #expect(leaders > 0)
@@ -300,32 +309,6 @@ extension ProcessTests {
             _ = try poll(within: 5, for: "node2 among the members") {
                 try node.members().contains { $0.nodeId == "node2" } ? true : nil
             }
-        }
-
-        // MARK: Help
-
-        /// One change at a time, and a new leader must have committed something first: it says so with 503.
-        private static func remove(_ node: NodeProcess, at leader: NodeProcess) throws -> HTTPAnswer {
-            try poll(within: 5, for: "the removal of \(node.label)") {
-                let answer = try leader.administer("DELETE", "members/\(node.label)")
-                return try answer.status == 503 && answer.json().outcome == nil ? nil : answer
-            }
-        }
-
-        private static func add(_ node: NodeProcess, at port: Int, to cluster: ClusterProcess) throws {
-            let answer = try cluster.waitForLeader().administer(
-                "POST", "members", #"{"node_id":"\#(node.label)","address":"127.0.0.1:\#(port)"}"#)
-            try #require(answer.status == 200, "\(answer.text)")
-        }
-
-        /// Nobody has to promote a member that was added as a voter.
-        private static func waitForVoter(_ node: NodeProcess, in cluster: ClusterProcess) throws {
-            let start = monotonicNanoseconds()
-            _ = try poll(within: 15, for: "\(node.label) a voter; its log:\n\(node.log)") {
-                let members = try? cluster.waitForLeader().members()
-                return members?.first { $0.nodeId == node.label }?.role == "voter" ? true : nil
-            }
-            print("\(node.label) is a voter after \(milliseconds(secondsSince(start))) ms")
         }
     }
 }

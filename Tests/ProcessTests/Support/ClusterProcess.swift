@@ -88,8 +88,10 @@ final class ClusterProcess: Sendable {
     let nodes: [NodeProcess]
     private let directory: TemporaryDirectory
 
-    /// - Parameter flags: beyond those that make a cluster.
-    init(nodes count: Int = 3, flags: [String] = []) {
+    /// - Parameters:
+    ///   - flags: beyond those that make a cluster.
+    ///   - prefix: what the command begins with of a node that lives in a directory.
+    init(nodes count: Int = 3, flags: [String] = [], prefix: (_ directory: String) -> [String] = { _ in [] }) {
         directory = TemporaryDirectory()
         let root = directory.path
         let ports = (0..<count).map { _ in (api: Ports.take(), replication: Ports.take()) }
@@ -97,6 +99,7 @@ final class ClusterProcess: Sendable {
         nodes = ports.enumerated().map { index, port in
             NodeProcess(
                 label: "node\(index + 1)", apiPort: port.api, directory: root + "/node\(index + 1)",
+                prefix: prefix(root + "/node\(index + 1)"),
                 flags: [
                     "-node-id", "node\(index + 1)", "-cluster", cluster, "-replication-port", "\(port.replication)",
                 ] + flags)

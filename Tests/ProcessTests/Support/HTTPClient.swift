@@ -30,6 +30,9 @@ struct AnswerBody: Decodable {
         let role: String
         let leads: Bool
         let lastContactMs: Int?
+        let matchIndex: UInt64?
+
+        var port: Int? { address.split(separator: ":").last.flatMap { Int($0) } }
     }
 
     let success: Bool?
@@ -56,6 +59,7 @@ struct AnswerBody: Decodable {
     let sstableCount: UInt64?
     let firstIndex: UInt64?
     let lastIndex: UInt64?
+    let commitIndex: UInt64?
     let incomingSnapshotPercent: Int?
     let members: [Member]?
 }

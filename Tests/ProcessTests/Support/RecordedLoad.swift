@@ -21,6 +21,8 @@ final class RecordedLoad: Sendable {
 
     private let cluster: ClusterProcess
     private let mix: Mix
+    /// The nodes that clients ask, by their places in the cluster, in order.
+    private let known: Shared<[Int]>
     private let stop = StopFlag()
     private let records: Mutex<[HistoryOperation]> = Mutex([])
     private let workers: Mutex<Workers?> = Mutex(nil)
@@ -28,17 +30,24 @@ final class RecordedLoad: Sendable {
     init(_ cluster: ClusterProcess, _ mix: Mix = Mix()) {
         self.cluster = cluster
         self.mix = mix
+        known = Shared(Array(cluster.nodes.indices))
+    }
+
+    /// Tells the clients which nodes there are; at first they ask all of them.
+    func tell(_ nodes: [NodeProcess]) {
+        known.change { $0 = cluster.nodes.indices.filter { place in nodes.contains { $0 === cluster.nodes[place] } } }
     }
 
     func start(seed: UInt64) {
         let workers = Workers(mix.clients) { [self] number in
-            var client = RecordingClient(number: number, cluster: cluster)
+            var client = RecordingClient(number: number, cluster: cluster, known: known)
             var random = SeededRandom(seed: seed &+ UInt64(number))
             while !stop.isSet {
                 let key = "key\(Int(random.next() % UInt64(mix.keys)))"
                 let choice = random.next() % 10
                 if mix.isRead(number, choice) {
-                    client.get(key, at: Int(random.next() % UInt64(cluster.nodes.count)))
+                    let nodes = known.value
+                    client.get(key, at: nodes[Int(random.next() % UInt64(nodes.count))])
                 } else {
                     switch choice % 6 {
                     // A key of the client's own, written once: nothing can excuse its absence later.
@@ -66,7 +75,7 @@ final class RecordedLoad: Sendable {
         stop.raise()
         try workers.withLock { $0 }?.wait(within: 60)
         var all = records.withLock { $0 }
-        var reader = RecordingClient(number: mix.clients, cluster: cluster)
+        var reader = RecordingClient(number: mix.clients, cluster: cluster, known: known)
         for key in Set(all.map(\.key)).sorted() {
             for node in cluster.nodes.indices where some?.contains(where: { $0 === cluster.nodes[node] }) ?? true {
                 guard reader.get(key, at: node) == .ok else {
@@ -83,14 +92,16 @@ final class RecordedLoad: Sendable {
 struct RecordingClient {
     private let number: Int
     private let cluster: ClusterProcess
+    private let known: Shared<[Int]>
     private let clients: [HTTPClient]
     /// The node that took the last write.
     private var leader = 0
     private(set) var operations: [HistoryOperation] = []
 
-    init(number: Int, cluster: ClusterProcess) {
+    init(number: Int, cluster: ClusterProcess, known: Shared<[Int]>) {
         self.number = number
         self.cluster = cluster
+        self.known = known
         clients = cluster.nodes.map { $0.client() }
     }
 
@@ -126,6 +137,8 @@ struct RecordingClient {
     ) {
         let call = monotonicNanoseconds()
         var outcome = HistoryOperation.Outcome.notApplied
+        let nodes = known.value
+        if !nodes.contains(leader) { leader = nodes[0] }
         let first = leader
         for _ in 0...cluster.nodes.count {
             let node = leader
@@ -147,11 +160,11 @@ struct RecordingClient {
             }
             record(kind, key, value, call: call, outcome, node)
             // On from where this one began: nodes that send each other clients would else keep it.
-            if outcome != .ok { leader = (first + 1) % cluster.nodes.count }
+            if outcome != .ok { leader = nodes.first { $0 > first } ?? nodes[0] }
             return
         }
         record(kind, key, value, call: call, outcome, leader)
-        leader = (first + 1) % cluster.nodes.count
+        leader = nodes.first { $0 > first } ?? nodes[0]
     }
 
     private mutating func record(

@@ -125,7 +125,7 @@ extension NodeShell {
     /// learn. The address is the one that the dialler says it has in the configuration.
     func acquaint(_ hello: Hello) {
         guard mayBeNew(hello.member), !acquaintances.contains(where: { $0.id == hello.member }) else { return }
-        let room = WireLimits.maxMembers - 1 - core.peers.count
+        let room = WireLimits.maxMembers - 1 - knownPeers.count
         guard room > 0 else { return }
         if acquaintances.count >= room { acquaintances.removeFirst() }
         acquaintances.append(
@@ -135,7 +135,19 @@ extension NodeShell {
 
     /// Whether a node that is no member as far as this node knows may be one all the same.
     package func mayBeNew(_ member: MemberID) -> Bool {
-        core.storeState == .entries && core.mayBeNew(member)
+        clusterIncarnation != .zero && core.mayBeNew(member)
+    }
+
+    var logTellsMembers: Bool { core.storeState == .entries && core.configuration != nil }
+
+    /// Whom this node dials, but for acquaintances.
+    var knownPeers: [Member] { logTellsMembers ? core.peers : identity.firstPeers }
+
+    /// Which cluster this node belongs to. While its log is empty: the one whose member has told it who it is, or whose
+    /// entries a member of `-cluster` has. It then knows a leader of that cluster that was added later.
+    var clusterIncarnation: Incarnation {
+        if core.incarnation != .zero { return core.incarnation }
+        return identity.joined?.incarnation ?? founding?.memberWithEntries?.incarnation ?? .zero
     }
 
     /// A member of this cluster says that this node is none.

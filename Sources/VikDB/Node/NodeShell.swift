@@ -26,7 +26,7 @@ package final class NodeShell {
     /// What the members said of themselves in their handshakes.
     var hellos: [MemberID: Hello] = [:]
     /// The members last handed to the transport.
-    private var knownPeers: [Member]?
+    private var toldPeers: [Member]?
     /// Nodes that may be members which this node has yet to hear of.
     var acquaintances: [Member] = []
     /// Of this node's membership, what was last logged.
@@ -253,12 +253,12 @@ package final class NodeShell {
 
     /// The transport dials whom the newest configuration names.
     private func tellPeers() {
-        // Until there is one it dials those of `-cluster`, as it was started.
-        guard core.configuration != nil, core.storeState == .entries else { return }
         acquaintances.removeAll { !core.mayBeNew($0.id) }
-        let wanted = Array((core.peers + acquaintances).prefix(WireLimits.maxMembers - 1))
-        guard wanted != knownPeers else { return }
-        knownPeers = wanted
+        // Its first peers a node dials from its start on.
+        guard logTellsMembers || !acquaintances.isEmpty else { return }
+        let wanted = Array((knownPeers + acquaintances).prefix(WireLimits.maxMembers - 1))
+        guard wanted != toldPeers else { return }
+        toldPeers = wanted
         peers.setPeers(wanted)
     }
 
@@ -471,7 +471,7 @@ package final class NodeShell {
     /// What the handshake tells of this node's store.
     package func localHello(to member: MemberID) -> LocalHello {
         LocalHello(
-            incarnation: core.incarnation, state: core.storeState, recordedStore: core.foundingStore(of: member))
+            incarnation: clusterIncarnation, state: core.storeState, recordedStore: core.foundingStore(of: member))
     }
 
     package var isClosed: Bool { phase == .closed }

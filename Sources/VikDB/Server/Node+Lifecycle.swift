@@ -141,7 +141,7 @@ extension Node {
             apiAddress: settings.announcedAPIAddress(own: own.address, boundPort: apiPort),
             isReplicated: own.address != nil,
             cluster: own.address == nil ? [loneAddress] : own.founders.map(\.description),
-            bootstrapWithout: bootstrapWithout.map(\.description))
+            bootstrapWithout: bootstrapWithout.map(\.description), joined: own.joined)
     }
 
     private static func wait(

@@ -9,6 +9,8 @@ package struct OwnMember: Sendable {
     package let peers: [(member: MemberID, address: HostPort)]
     /// Who founds the cluster, this node among them, where neither the store nor a member knows one.
     package let founders: [HostPort]
+    /// What the cluster answered, if that is how the node knows who it is.
+    package private(set) var joined: Configuration?
     /// Where the address stands, for an error about it.
     let source: String
 
@@ -35,7 +37,9 @@ package struct OwnMember: Sendable {
             guard stored == nil || stored!.incarnation == joined.configuration.incarnation else {
                 throw .flags("these directories belong to another cluster than the one at -join")
             }
-            return try OwnMember(joined.configuration.member(joined.id)!, of: joined.configuration)
+            var own = try OwnMember(joined.configuration.member(joined.id)!, of: joined.configuration)
+            own.joined = joined.configuration
+            return own
         case .founding(let founders):
             let own = try OwnAddress.find(
                 in: founders.cluster, port: founders.port, advertised: founders.advertised, isLocal: isLocal)

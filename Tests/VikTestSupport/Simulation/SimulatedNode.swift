@@ -106,7 +106,7 @@ final class SimulatedProcess {
 
     init(
         number: Int, node: SimulatedNode, stores: StoreIdentity, recovered: RecoveredNode, cluster: [String],
-        peers: Set<MemberID>, options: NodeOptions, seed: UInt64
+        joined: Configuration?, peers: Set<MemberID>, options: NodeOptions, seed: UInt64
     ) {
         self.number = number
         self.node = node
@@ -117,7 +117,7 @@ final class SimulatedProcess {
         let identity = NodeIdentity(
             member: node.member, store: stores.id, label: node.label, address: node.address,
             apiAddress: "\(node.label):8080",
-            isReplicated: true, cluster: cluster)
+            isReplicated: true, cluster: cluster, joined: joined)
         shell = NodeShell(
             identity: identity, options: options, recovered: recovered, executor: executor, inbox: inbox,
             peers: sender, board: StatusBoard(NodeStatus(isReplicated: true, nodeID: node.label)),

@@ -33,8 +33,8 @@ extension Simulation {
             node.store = stores.id
             let process = SimulatedProcess(
                 number: makeProcessNumber(), node: node, stores: stores, recovered: recovered,
-                cluster: node.isFounder ? cluster : [], peers: firstPeers(of: node, recovered),
-                options: profile.nodeOptions, seed: random.next())
+                cluster: node.isFounder ? cluster : [], joined: joined(node, recovered),
+                peers: firstPeers(of: node, recovered), options: profile.nodeOptions, seed: random.next())
             node.process = process
             trace.note(
                 2, UInt64(node.position), process.shell.core.term, process.shell.core.lastIndex,
@@ -48,10 +48,15 @@ extension Simulation {
         }
     }
 
+    /// What a member answers when the node asks who it is.
+    private func joined(_ node: SimulatedNode, _ recovered: RecoveredNode) -> Configuration? {
+        node.isFounder || !recovered.state.configurations.isEmpty ? nil : oracle.configuration
+    }
+
     private func firstPeers(of node: SimulatedNode, _ recovered: RecoveredNode) -> Set<MemberID> {
         if let stored = recovered.state.configurations.last?.configuration { return Set(stored.members.map(\.id)) }
         if node.isFounder { return Set(cluster.map { MemberID.founder(address: $0) }) }
-        return Set((oracle.configuration?.members ?? []).map(\.id))
+        return Set((joined(node, recovered)?.members ?? []).map(\.id))
     }
 
     func open(_ node: SimulatedNode) throws(StorageError) -> RecoveredNode {

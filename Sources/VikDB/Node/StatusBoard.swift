@@ -97,6 +97,8 @@ extension NodeShell {
                 founding.memberWithEntries != nil
                     ? "the store is empty but the cluster has data: waiting to be recorded by the leader"
                     : "first start: waiting for \(founding.missing.joined(separator: ", "))"
+            } else if core.storeState == .entries, !core.mayVote {
+                "waiting for a majority of the others to record this node's store"
             } else {
                 nil
             }

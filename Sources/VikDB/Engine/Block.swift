@@ -19,14 +19,14 @@ struct BlockHandle: Equatable {
 /// The contents of one block, read and verified. Shared by the cache and by readers on any thread.
 ///
 /// `@unchecked Sendable`: the bytes are never written after init.
-final class Block: @unchecked Sendable {
+package final class Block: @unchecked Sendable {
     let bytes: UnsafeRawBufferPointer
     /// Where it was read, for the error that names it.
     let path: String
     let offset: UInt64
 
     /// Takes over `bytes`, which were allocated by the caller; `count` of them are contents.
-    init(adopting bytes: UnsafeMutableRawPointer, count: Int, path: String, offset: UInt64) {
+    package init(adopting bytes: UnsafeMutableRawPointer, count: Int, path: String, offset: UInt64) {
         self.bytes = UnsafeRawBufferPointer(start: bytes, count: count)
         self.path = path
         self.offset = offset
@@ -47,8 +47,10 @@ final class Block: @unchecked Sendable {
 ///     restarts: offsets of the entries with shared = 0 that a search may begin at (4 each), and their number (4)
 ///
 /// A plain value that owns the memory in which keys are put together; bound to one thread.
-struct BlockCursor: ~Copyable {
+package struct BlockCursor: ~Copyable {
     private static let entryHeaderBytes = 8
+    /// Entries that are kept for the way back; more than a restart interval has in the tables that are written.
+    private static let maxEarlier = 32
 
     private var block: Block?
     private var restartCount = 0
@@ -57,17 +59,21 @@ struct BlockCursor: ~Copyable {
     private var nextOffset = 0
     /// Allocated when the first key has to be put together; an index block never needs it.
     private var keyStorage: UnsafeMutableRawPointer?
-    private(set) var isValid = false
-    private(set) var key = UnsafeRawBufferPointer(start: nil, count: 0)
-    private(set) var value = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// The entries before the one that ends at `earlierEnd`, back to the one that begins at `earlierStart`.
+    private var earlier = EntryStack()
+    private var earlierStart = 0
+    private var earlierEnd = 0
+    package private(set) var isValid = false
+    package private(set) var key = UnsafeRawBufferPointer(start: nil, count: 0)
+    package private(set) var value = UnsafeRawBufferPointer(start: nil, count: 0)
 
-    init() {}
+    package init() {}
 
     deinit {
         keyStorage?.deallocate()
     }
 
-    mutating func open(_ block: Block) throws(StorageError) {
+    package mutating func open(_ block: Block) throws(StorageError) {
         isValid = false
         let bytes = block.bytes
         guard bytes.count >= 8 else { throw block.damaged("a block too short for its restarts") }
@@ -77,6 +83,8 @@ struct BlockCursor: ~Copyable {
         restartCount = count
         limit = bytes.count - 4 - 4 * count
         nextOffset = 0
+        // No entry ends there: what is kept is of another block.
+        earlierEnd = 0
     }
 
     mutating func close() {
@@ -90,7 +98,7 @@ struct BlockCursor: ~Copyable {
         try next()
     }
 
-    mutating func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
+    package mutating func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
         var low = 0
         var high = restartCount - 1
         while low < high {
@@ -108,7 +116,7 @@ struct BlockCursor: ~Copyable {
         } while isValid && InternalKey.compare(key, target) < 0
     }
 
-    mutating func next() throws(StorageError) {
+    package mutating func next() throws(StorageError) {
         guard let block else { preconditionFailure("a cursor is opened before it moves") }
         guard nextOffset < limit else {
             isValid = false
@@ -141,6 +149,60 @@ struct BlockCursor: ~Copyable {
         value = UnsafeRawBufferPointer(start: fresh + unshared, count: valueLength)
         nextOffset = keyStart + unshared + valueLength
         isValid = true
+    }
+
+    /// Moves to the last entry whose key is less than `target`.
+    package mutating func seek(before target: UnsafeRawBufferPointer) throws(StorageError) {
+        try seek(target)
+        if isValid { try previous() } else { try seekToLast() }
+    }
+
+    package mutating func seekToLast() throws(StorageError) {
+        try collect(endingAt: limit)
+    }
+
+    /// Moves to the entry before. A key is put together from those since the restart: on the way back they are kept, so
+    /// that each restart interval is read once.
+    package mutating func previous() throws(StorageError) {
+        if earlierEnd != nextOffset { try collect(endingAt: nextOffset) }
+        if let entry = earlier.pop() {
+            key = entry.key
+            value = entry.value
+            nextOffset = entry.end
+            earlierEnd = entry.end
+        } else if earlierStart > 0 {
+            try collect(endingAt: earlierStart)
+        } else {
+            isValid = false
+        }
+    }
+
+    /// Moves to the entry that ends at `end`, and keeps those before it, back to its restart.
+    private mutating func collect(endingAt end: Int) throws(StorageError) {
+        guard let block else { preconditionFailure("a cursor is opened before it moves") }
+        var low = 0
+        var high = restartCount - 1
+        while low < high {
+            let middle = (low + high + 1) / 2
+            if try restartOffset(middle) < end { low = middle } else { high = middle - 1 }
+        }
+        earlier.removeAll()
+        earlierStart = try restartOffset(low)
+        guard earlierStart < end else { throw block.damaged("entries before the first restart") }
+        nextOffset = earlierStart
+        isValid = false
+        while true {
+            let start = nextOffset
+            try next()
+            guard nextOffset < end else { break }
+            if earlier.count == Self.maxEarlier {
+                earlier.removeAll()
+                earlierStart = start
+            }
+            earlier.push(key, value, end: nextOffset)
+        }
+        guard nextOffset == end else { throw block.damaged("a restart in the middle of an entry") }
+        earlierEnd = end
     }
 
     private func restartOffset(_ restart: Int) throws(StorageError) -> Int {

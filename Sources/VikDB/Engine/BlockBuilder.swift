@@ -2,7 +2,7 @@ import Glibc
 import NIOCore
 
 /// Builds the contents of one data or index block, see ``BlockCursor``. Bound to one job.
-struct BlockBuilder: ~Copyable {
+package struct BlockBuilder: ~Copyable {
     private let restartInterval: Int
     private var contents = ByteBuffer()
     private var restarts: [UInt32] = []
@@ -10,7 +10,7 @@ struct BlockBuilder: ~Copyable {
     private let lastKeyStorage = UnsafeMutableRawPointer.allocate(byteCount: InternalKey.maxBytes, alignment: 8)
     private(set) var lastKey: UnsafeRawBufferPointer
 
-    init(restartInterval: Int) {
+    package init(restartInterval: Int) {
         self.restartInterval = restartInterval
         lastKey = UnsafeRawBufferPointer(start: lastKeyStorage, count: 0)
     }
@@ -24,7 +24,7 @@ struct BlockBuilder: ~Copyable {
     /// Bytes of the block if it were finished now.
     var bytes: Int { contents.readableBytes + 4 * restarts.count + 4 }
 
-    mutating func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    package mutating func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
         var shared = 0
         if sinceRestart == restartInterval || restarts.isEmpty {
             restarts.append(UInt32(contents.readableBytes))
@@ -41,7 +41,7 @@ struct BlockBuilder: ~Copyable {
     }
 
     /// Adds the restarts, hands the finished contents to `body` and starts over. `lastKey` stays.
-    mutating func finish<E: Error>(_ body: (ByteBuffer) throws(E) -> Void) throws(E) {
+    package mutating func finish<E: Error>(_ body: (ByteBuffer) throws(E) -> Void) throws(E) {
         for restart in restarts { contents.writeInteger(restart) }
         contents.writeInteger(UInt32(restarts.count))
         try body(contents)

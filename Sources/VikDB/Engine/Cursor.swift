@@ -1,6 +1,6 @@
 import VikWire
 
-/// A position in a sorted run of internal keys. Bound to the thread that made it.
+/// A position in a sorted run of internal keys, which moves both ways. Bound to the thread that made it.
 ///
 /// A base class rather than a protocol, because the merge reads `key` of every source on every step: stored
 /// properties cost a load there, protocol witnesses a call. `key` and `value` point into memory that the cursor
@@ -21,6 +21,21 @@ package class Cursor {
     /// Moves to the next key. The cursor must be valid.
     package func next() throws(StorageError) {
         preconditionFailure("every cursor overrides next")
+    }
+
+    /// Moves to the last key that is less than `target`.
+    package func seek(before target: UnsafeRawBufferPointer) throws(StorageError) {
+        preconditionFailure("every cursor overrides seek")
+    }
+
+    /// Moves to the last key.
+    package func seekToLast() throws(StorageError) {
+        preconditionFailure("every cursor overrides seekToLast")
+    }
+
+    /// Moves to the key before. The cursor must be valid; before the first key it is not valid any more.
+    package func previous() throws(StorageError) {
+        preconditionFailure("every cursor overrides previous")
     }
 }
 

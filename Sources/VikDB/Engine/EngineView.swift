@@ -29,6 +29,11 @@ package struct EngineView: Sendable {
         VisibleCursor(state.cursor(fillCache: true), bound: index, maxSkipped: .max)
     }
 
+    /// The runs that a read merges, with all versions that are there.
+    package func runs() -> [Cursor] {
+        state.cursors(fillCache: true)
+    }
+
     func get(_ space: KeySpace, _ key: [UInt8]) throws(StorageError) -> StoredValue? {
         let target = SearchKey(space, key, bound: index)
         return try state.find(target)
@@ -55,6 +60,39 @@ package struct EngineView: Sendable {
             page.items.append(RangePage.Item(key: key, value: [UInt8](cursor.value)))
             bytes += itemBytes
             try cursor.next()
+        }
+        return page
+    }
+
+    /// The keys of a range, as of a query, from the last one to the first. `next` is the `end` of the next page.
+    package func reverseRange(
+        from start: [UInt8], to end: [UInt8], limit: Int, maxBytes: Int
+    ) throws(StorageError) -> RangePage {
+        let first = [KeySpace.user.rawValue] + start
+        var page = RangePage(items: [], next: nil)
+        var bytes = 0
+        var cursor = VisibleCursor(state.cursor(fillCache: true), bound: index, maxSkipped: Self.maxSkipped)
+        if end.isEmpty {
+            try cursor.seekToLast()
+        } else {
+            try end.span.withUnsafeBytes { end throws(StorageError) in try cursor.seek(.user, before: end) }
+        }
+        while cursor.isValid || cursor.isPaused {
+            let stem = cursor.stem
+            guard first.span.withUnsafeBytes({ InternalKey.compareStems($0, stem) <= 0 }) else { break }
+            let key = [UInt8](cursor.userKey)
+            guard !cursor.isPaused else {
+                page.next = key
+                break
+            }
+            let itemBytes = key.count + cursor.value.count
+            if let last = page.items.last, page.items.count >= limit || bytes + itemBytes > maxBytes {
+                page.next = last.key
+                break
+            }
+            page.items.append(RangePage.Item(key: key, value: [UInt8](cursor.value)))
+            bytes += itemBytes
+            try cursor.previous()
         }
         return page
     }

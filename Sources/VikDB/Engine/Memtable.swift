@@ -151,6 +151,29 @@ package final class Memtable: @unchecked Sendable {
         return known
     }
 
+    /// The list has no links back: the step to the node before is a search for the key.
+    fileprivate func lastNode(before target: UnsafeRawBufferPointer) -> UInt32 {
+        var position = UInt32(Self.head)
+        var known: UInt32 = 0
+        for level in stride(from: Self.maxHeight - 1, through: 0, by: -1) {
+            var following = next(position, level)
+            while following != 0, following != known, InternalKey.compare(key(of: following), target) < 0 {
+                position = following
+                following = next(position, level)
+            }
+            known = following
+        }
+        return position == UInt32(Self.head) ? 0 : position
+    }
+
+    fileprivate func lastNode() -> UInt32 {
+        var position = UInt32(Self.head)
+        for level in stride(from: Self.maxHeight - 1, through: 0, by: -1) {
+            while case let following = next(position, level), following != 0 { position = following }
+        }
+        return position == UInt32(Self.head) ? 0 : position
+    }
+
     @inline(__always)
     fileprivate func next(_ node: UInt32, _ level: Int) -> UInt32 {
         UnsafeAtomic<UInt32>(at: nextPointer(node, level)).load(ordering: .acquiring)
@@ -191,6 +214,18 @@ package final class MemtableCursor: Cursor {
 
     package override func next() throws(StorageError) {
         move(to: memtable.next(node, 0))
+    }
+
+    package override func seek(before target: UnsafeRawBufferPointer) throws(StorageError) {
+        move(to: memtable.lastNode(before: target))
+    }
+
+    package override func seekToLast() throws(StorageError) {
+        move(to: memtable.lastNode())
+    }
+
+    package override func previous() throws(StorageError) {
+        move(to: memtable.lastNode(before: key))
     }
 
     private func move(to node: UInt32) {

@@ -13,10 +13,7 @@ final class TableCursor: Cursor {
     }
 
     override func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
-        if !isOpen {
-            try index.open(try table.indexBlock())
-            isOpen = true
-        }
+        try openIndex()
         try index.seek(target)
         guard index.isValid else {
             isValid = false
@@ -32,6 +29,35 @@ final class TableCursor: Cursor {
         try settle()
     }
 
+    override func seek(before target: UnsafeRawBufferPointer) throws(StorageError) {
+        try openIndex()
+        try index.seek(target)
+        // The block that may have the target, if any: no block after it has a lesser key.
+        guard index.isValid else { return try seekToLast() }
+        try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+        try data.seek(before: target)
+        try settleBackward()
+    }
+
+    override func seekToLast() throws(StorageError) {
+        try openIndex()
+        try index.seekToLast()
+        try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+        try data.seekToLast()
+        try settleBackward()
+    }
+
+    override func previous() throws(StorageError) {
+        try data.previous()
+        try settleBackward()
+    }
+
+    private func openIndex() throws(StorageError) {
+        guard !isOpen else { return }
+        try index.open(try table.indexBlock())
+        isOpen = true
+    }
+
     /// Goes on to the next block where one ends, and publishes the position.
     private func settle() throws(StorageError) {
         while !data.isValid {
@@ -43,13 +69,32 @@ final class TableCursor: Cursor {
             try data.open(try table.dataBlock(index.value, fillCache: fillCache))
             try data.seekToFirst()
         }
+        publish()
+    }
+
+    /// Goes back to the block before where one begins, and publishes the position.
+    private func settleBackward() throws(StorageError) {
+        while !data.isValid {
+            try index.previous()
+            guard index.isValid else {
+                isValid = false
+                return
+            }
+            try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+            try data.seekToLast()
+        }
+        publish()
+    }
+
+    private func publish() {
         key = data.key
         value = data.value
         isValid = true
     }
 }
 
-/// Walks the tables of one level below the first, which are disjoint and in order; opens one at a time.
+/// Walks the tables of one level below the first, which are disjoint and in order; there is at least one. Opens one at a
+/// time.
 final class LevelCursor: Cursor {
     private let tables: [Table]
     private let fillCache: Bool
@@ -76,12 +121,33 @@ final class LevelCursor: Cursor {
         try settle()
     }
 
+    override func seek(before target: UnsafeRawBufferPointer) throws(StorageError) {
+        let found = min(tables.firstTable(endingNotBefore: target), tables.count - 1)
+        if current == nil || found != position {
+            position = found
+            current = TableCursor(tables[found], fillCache: fillCache)
+        }
+        try current?.seek(before: target)
+        try settleBackward()
+    }
+
+    override func seekToLast() throws(StorageError) {
+        position = tables.count - 1
+        let last = TableCursor(tables[position], fillCache: fillCache)
+        current = last
+        try last.seekToLast()
+        try settleBackward()
+    }
+
+    override func previous() throws(StorageError) {
+        try current?.previous()
+        try settleBackward()
+    }
+
     private func settle() throws(StorageError) {
         while let cursor = current {
             if cursor.isValid {
-                key = cursor.key
-                value = cursor.value
-                isValid = true
+                publish(cursor)
                 return
             }
             position += 1
@@ -93,6 +159,28 @@ final class LevelCursor: Cursor {
         }
         current = nil
         isValid = false
+    }
+
+    private func settleBackward() throws(StorageError) {
+        while let cursor = current {
+            if cursor.isValid {
+                publish(cursor)
+                return
+            }
+            position -= 1
+            guard position >= 0 else { break }
+            let preceding = TableCursor(tables[position], fillCache: fillCache)
+            current = preceding
+            try preceding.seekToLast()
+        }
+        current = nil
+        isValid = false
+    }
+
+    private func publish(_ cursor: TableCursor) {
+        key = cursor.key
+        value = cursor.value
+        isValid = true
     }
 }
 

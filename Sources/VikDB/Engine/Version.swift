@@ -77,8 +77,13 @@ final class ReadState: Sendable {
 
     /// - Parameter fillCache: false for a reader that needs every block once.
     func cursor(fillCache: Bool) -> MergeCursor {
+        MergeCursor(cursors(fillCache: fillCache))
+    }
+
+    /// One for each memtable, table of level 0 and level below.
+    func cursors(fillCache: Bool) -> [Cursor] {
         let memtables = [MemtableCursor(active)] + sealed.map { MemtableCursor($0.memtable) }
-        return MergeCursor(memtables + version.cursors(fillCache: fillCache))
+        return memtables + version.cursors(fillCache: fillCache)
     }
 
     var memtableBytes: Int { sealed.reduce(active.bytes) { $0 + $1.memtable.bytes } }

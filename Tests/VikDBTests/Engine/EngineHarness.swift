@@ -115,6 +115,22 @@ extension EngineView {
             next = following
         }
     }
+    /// The same from the last key to the first.
+    func reversedItems(
+        from start: [UInt8] = [], to end: [UInt8] = [], limit: Int = 1_000, maxBytes: Int = 1 << 20
+    ) throws -> [RangePage.Item] {
+        var items: [RangePage.Item] = []
+        var next = end
+        while true {
+            let page = try reverseRange(from: start, to: next, limit: limit, maxBytes: maxBytes)
+            items += page.items
+            #expect(page.items.count <= max(1, limit))
+            guard let following = page.next else { return items }
+            // What is left is less, or a page would never end.
+            try #require(next.isEmpty || following.lexicographicallyPrecedes(next))
+            next = following
+        }
+    }
 }
 
 /// Fails unless `engine` holds exactly what `model` says.
@@ -122,6 +138,8 @@ func expectEqual(_ engine: Engine, _ model: Model, _ comment: Comment? = nil) th
     let view = engine.view()
     let items = try view.items()
     try #require(items == model.items(from: [], to: []), comment)
+    let reversed = try view.reversedItems()
+    try #require(reversed == items.reversed(), comment)
     for (key, value) in model.values {
         let result = try view.execute(.get(key: key))
         try #require(result == .value(value), comment)

@@ -4,6 +4,8 @@ package enum Query: Equatable, Sendable {
     /// Keys in `[start, end)` in byte order; an empty `end` means to the last key. At most `limit` items and about
     /// `maxBytes` of keys and values, but always at least one item if there is any.
     case range(start: [UInt8], end: [UInt8], limit: Int, maxBytes: Int)
+    /// One number for the whole state, members included. Reads everything.
+    case stateHash
 }
 
 /// The answer to a ``Query``.
@@ -11,6 +13,8 @@ package enum QueryResult: Equatable, Sendable {
     /// The value and the index of the entry that wrote it, or nil: no such key.
     case value(StoredValue?)
     case page(RangePage)
+    /// Equal on two nodes at the same index.
+    case stateHash(UInt64)
 }
 
 package struct StoredValue: Equatable, Sendable {

@@ -84,7 +84,7 @@ extension Outcome {
         case .notApplied(let refusal), .notAnswered(let refusal): self = .refused("\(refusal)")
         case .unknown(let reason): self = .unknown("\(reason)")
         case .answered(.value(let stored), _): self = .value(stored?.bytes)
-        case .answered(.page, _), .administered, .notAdministered:
+        case .answered(.page, _), .answered(.stateHash, _), .administered, .notAdministered:
             preconditionFailure("only puts and gets are asked for")
         }
     }

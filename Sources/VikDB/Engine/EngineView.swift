@@ -14,13 +14,15 @@ package struct EngineView: Sendable {
         self.state = state
     }
 
-    /// Answers a client's query, from the user space alone.
+    /// Answers a client's query, but for the hash from the user space alone.
     package func execute(_ query: Query) throws(StorageError) -> QueryResult {
         switch query {
         case .get(let key):
             return .value(try get(.user, key))
         case .range(let start, let end, let limit, let maxBytes):
             return .page(try range(from: start, to: end, limit: limit, maxBytes: maxBytes))
+        case .stateHash:
+            return .stateHash(try stateHash())
         }
     }
 

@@ -54,6 +54,14 @@ package enum AdminAccess: Sendable, Equatable {
 }
 
 extension HTTPFailure {
+    static func stateHashForbidden(_ access: AdminAccess) -> HTTPFailure {
+        HTTPFailure(
+            .forbidden,
+            access == .nobody
+                ? "the state is hashed at the node's -admin-addr, not here"
+                : "the state is hashed for a caller on the node's own machine, or at its -admin-addr")
+    }
+
     static func adminForbidden(_ access: AdminAccess) -> HTTPFailure {
         HTTPFailure(
             .forbidden,

@@ -21,6 +21,17 @@ extension Response {
         return response
     }
 
+    static func stateHash(_ hash: UInt64, index: LogIndex) -> Response {
+        let digits = String(hash, radix: 16)
+        var response = Response(.ok)
+        response.write(#"{"success":true,"hash":""#)
+        response.body.writeString(String(repeating: "0", count: 16 - digits.count) + digits)
+        response.write(#"","index":"#)
+        response.write(index)
+        response.write("}")
+        return response
+    }
+
     static func lines(_ text: String, isGood: Bool = true) -> Response {
         var response = Response(isGood ? .ok : .serviceUnavailable, bodyCapacity: text.utf8.count)
         response.isText = true

@@ -93,6 +93,7 @@ final class HTTPConnection: ChannelDuplexHandler {
         case (.answered(.value(nil), _), .get): answer(HTTPFailure(.notFound, "key not found"))
         case (.answered(.page(let page), let index), .range(let range)):
             answer(.page(page, of: range, index: index))
+        case (.answered(.stateHash(let hash), let index), .stateHash): answer(.stateHash(hash, index: index))
         case (.administered(let index), _): answer(.administered(index: index))
         case (.notAdministered(let refusal), _):
             answer(
@@ -269,7 +270,7 @@ final class HTTPConnection: ChannelDuplexHandler {
             let route = try Route(RequestMethod(head.method), target, loop.options.limits)
             request?.route = route
             request?.target = target
-            if case .admin = route, !mayAdminister { throw .adminForbidden(loop.options.adminAccess) }
+            if !mayAdminister, let failure = route.failureForOthers(loop.options.adminAccess) { throw failure }
             if route.isWrite, let failure = loop.redirect.failure(status: loop.service.status, target: target) {
                 throw failure
             }
@@ -337,6 +338,7 @@ final class HTTPConnection: ChannelDuplexHandler {
                 read(range.query(limits), consistency, slot)
             case .health: answer(.health(loop.service.status))
             case .clusterStatus: answer(.clusterStatus(loop.service.status))
+            case .stateHash(let consistency): read(.stateHash, consistency, slot)
             case .members: answer(.members(loop.service.status))
             case .admin(let route): administer(try AdminBody.request(route, body), slot)
             case .metrics:

@@ -14,6 +14,7 @@ package enum Route: Equatable {
     case rangeInBody(ReadConsistency?)
     case health
     case clusterStatus
+    case stateHash(ReadConsistency?)
     case members
     case admin(AdminRoute)
     /// Answered with lines of text, for machines that watch.
@@ -44,6 +45,9 @@ package enum Route: Equatable {
             }
             if method == .post { try Self.refuseParameters(query) }
             self = method == .post ? .admin(.setMember) : route
+        } else if path.isEqual(to: "/cluster/state-hash") {
+            guard method == .get || method == .head else { throw .methodNotAllowed(.readOnly) }
+            self = .stateHash(try Self.consistency(query))
         } else if path.hasPrefix("/cluster/"),
             let route = try AdminRoute(method, path.extracting(9..<path.count))
         {
@@ -53,7 +57,7 @@ package enum Route: Equatable {
             throw HTTPFailure(
                 .notFound,
                 "no such path, expected /kv/:key, /kv/range, /kv/batch, /health, /livez, /readyz, /metrics, "
-                    + "/cluster/status, /cluster/members or /cluster/leader")
+                    + "/cluster/status, /cluster/members, /cluster/leader or /cluster/state-hash")
         }
     }
 
@@ -67,10 +71,22 @@ package enum Route: Equatable {
         return nil
     }
 
+    /// What others than operators are answered, where they have no business: with changes of the cluster, and with
+    /// reading everything.
+    func failureForOthers(_ access: AdminAccess) -> HTTPFailure? {
+        switch self {
+        case .admin: .adminForbidden(access)
+        case .stateHash: .stateHashForbidden(access)
+        default: nil
+        }
+    }
+
     var isWrite: Bool {
         switch self {
         case .put, .delete, .batch: true
-        case .get, .range, .rangeInBody, .health, .clusterStatus, .members, .admin, .metrics, .livez, .readyz: false
+        case .get, .range, .rangeInBody, .health, .clusterStatus, .stateHash, .members, .admin, .metrics, .livez,
+            .readyz:
+            false
         }
     }
 
@@ -84,7 +100,8 @@ package enum Route: Equatable {
             BodyLimit(bytes: limits.maxRangeBodyBytes, cause: limits.maxKeyBytes, flag: "-max-key-bytes")
         case .admin(let route) where route.hasBody:
             BodyLimit(bytes: Self.maxAdminBodyBytes, cause: Self.maxAdminBodyBytes, flag: "fixed")
-        case .delete, .get, .range, .health, .clusterStatus, .members, .admin, .metrics, .livez, .readyz: nil
+        case .delete, .get, .range, .health, .clusterStatus, .stateHash, .members, .admin, .metrics, .livez, .readyz:
+            nil
         }
     }
 

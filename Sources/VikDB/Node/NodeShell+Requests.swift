@@ -144,8 +144,8 @@ extension NodeShell {
         guard !servable.isEmpty else { return }
         var gets: [PendingReads.Pending] = []
         for read in servable {
-            // A range may take long; it holds up nobody in a job of its own.
-            if case .range = read.query {
+            // What may take long holds up nobody in a job of its own.
+            guard case .get = read.query else {
                 submit([read])
                 continue
             }
@@ -159,7 +159,9 @@ extension NodeShell {
     }
 
     private func submit(_ batch: [PendingReads.Pending]) {
-        executor.submit(.read) { [engine, inbox] in
+        // A hash reads everything, as a snapshot does.
+        let lane = batch.first?.query == .stateHash ? Lane.snapshot : .read
+        executor.submit(lane) { [engine, inbox] in
             let view = engine.view()
             var replies = ReplyBatch()
             for read in batch {

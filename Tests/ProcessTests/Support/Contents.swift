@@ -85,6 +85,8 @@ extension ClusterProcess {
             }
             path = page.more == true ? page.nextPath : nil
         }
+        let hashes = try clients.map { try $0.request("GET", "/cluster/state-hash").text }
+        #expect(hashes.allSatisfy { $0 == hashes[0] && $0.contains("\"hash\"") }, "\(hashes)")
         #expect(
             missing.isEmpty && wrong == 0, "\(missing.count) of \(contents.count) keys lost, \(wrong) not as written")
     }

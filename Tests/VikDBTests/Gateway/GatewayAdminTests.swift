@@ -26,7 +26,24 @@ import VikWire
         }
     }
 
+    @Test func stateHashIsForOperators() async throws {
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            let answer = try #require(client.request("GET", "/cluster/state-hash?consistency=stale"))
+            #expect(answer.text == #"{"success":true,"hash":"0123456789abcdef","index":1}"#)
+            #expect(gateway.service.consistencies == [.stale])
+        }
+        var options = GatewayOptions()
+        options.adminAccess = .nobody
+        try await GatewayHarness.run(options) { gateway in
+            let answer = try #require(gateway.client().request("GET", "/cluster/state-hash"))
+            #expect(answer.status == 403 && answer.error.contains("-admin-addr"))
+            #expect(gateway.service.consistencies.isEmpty)
+        }
+    }
+
     @Test(arguments: [
+        ("POST", "/cluster/state-hash", "", 405), ("GET", "/cluster/state-hash?limit=1", "", 400),
         ("POST", "/cluster/members", "", 400), ("POST", "/cluster/members", #"{"node_id":"a"}"#, 400),
         ("POST", "/cluster/members", #"{"node_id":"","address":"h:1"}"#, 400),
         ("POST", "/cluster/members", #"{"node_id":"a","address":"nowhere"}"#, 400),

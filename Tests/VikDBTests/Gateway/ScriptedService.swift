@@ -93,6 +93,7 @@ final class ScriptedService: KeyValueService {
             switch query {
             case .get(let key):
                 return .answered(.value(state.values[key]), index: state.index)
+            case .stateHash: return .answered(.stateHash(0x0123_4567_89AB_CDEF), index: state.index)
             case .range(let start, let end, let limit, let maxBytes):
                 let keys = state.values.keys.filter {
                     !$0.lexicographicallyPrecedes(start) && (end.isEmpty || $0.lexicographicallyPrecedes(end))

@@ -6,8 +6,8 @@ import VikWire
 struct LogSegment: Equatable, Sendable {
     /// Records start here.
     static let headerBytes: UInt32 = 64
-    private static let magic: UInt64 = 0x56_69_6b_44_42_6c_6f_67  // "VikDBlog"
-    private static let version: UInt32 = 1
+    static let magic: UInt64 = 0x56_69_6b_44_42_6c_6f_67  // "VikDBlog"
+    static let version: UInt32 = 1
     private static let checksumOffset = 60
 
     var number: UInt32
@@ -41,8 +41,8 @@ struct LogSegment: Equatable, Sendable {
         return buffer
     }
 
-    /// Reads and checks the head of `file`, which must be segment `number`.
-    init(from file: any File, number: UInt32) throws(StorageError) {
+    /// Reads and checks the head of `file`, which must be segment `number`; nil: any.
+    init(from file: any File, number: UInt32?) throws(StorageError) {
         let path = file.path
         func corrupt(_ reason: String, at offset: UInt64 = 0) -> StorageError {
             .corrupt(path: path, offset: offset, reason: reason)
@@ -62,14 +62,14 @@ struct LogSegment: Equatable, Sendable {
         guard version == Self.version else {
             throw .incompatible(path: path, reason: "log format \(version) is not known, this build reads 1")
         }
-        guard found == number else { throw corrupt("the header is that of segment \(found)") }
-        guard oldest >= 1, oldest <= number, size >= Self.headerBytes else {
+        guard number == nil || found == number else { throw corrupt("the header is that of segment \(found)") }
+        guard oldest >= 1, oldest <= found, size >= Self.headerBytes, baseIndex <= WireLimits.maxIndex else {
             throw corrupt("the segment's header contradicts itself")
         }
         let fileSize = try file.size()
         guard fileSize >= UInt64(size) else { throw corrupt("the file ends before its segment", at: fileSize) }
         self.init(
-            number: number, size: size, oldest: oldest, predecessorEnd: predecessorEnd,
+            number: found, size: size, oldest: oldest, predecessorEnd: predecessorEnd,
             base: LogBase(index: baseIndex, term: baseTerm))
     }
 

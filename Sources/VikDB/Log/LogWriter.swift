@@ -248,7 +248,7 @@ struct LogWriter: Sendable {
         hasEndMark = false
         catalog.add(segment, file)
         // From now on a log without this segment is known to be incomplete.
-        try hardState.save(hardState.state, logDurable: durable)
+        try hardState.save(hardState.current.state, logDurable: durable)
         catalog.discard(before: segment.oldest, base: segment.base)
     }
 
@@ -286,7 +286,7 @@ struct LogWriter: Sendable {
         if isTorn {
             try adopt(try prepare(successor(for: 0, first: catalog.lastIndex + 1)))
         } else {
-            try hardState.save(hardState.state, logDurable: durable)
+            try hardState.save(hardState.current.state, logDurable: durable)
         }
     }
 }

@@ -5,7 +5,7 @@
 /// i (of ``probes``) is the low 9 bits of `h >> (9 * i)`.
 enum BloomFilter {
     private static let bitsPerKey = 10
-    private static let lineBytes = 64
+    static let lineBytes = 64
     private static let probes = 6
 
     /// The filter of the keys whose stems have these hashes.

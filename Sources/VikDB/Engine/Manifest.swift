@@ -22,17 +22,27 @@ struct Manifest {
     var number: UInt64 { format.number }
     var isFull: Bool { end > limit }
 
-    /// Reads what CURRENT names. Nil: there is no CURRENT.
-    static func load(
-        from directory: String, _ fileSystem: any FileSystem
-    ) throws(StorageError) -> (catalog: TableCatalog, number: UInt64)? {
+    /// Reads CURRENT. Nil: there is none.
+    static func current(
+        in directory: String, _ fileSystem: any FileSystem
+    ) throws(StorageError) -> CurrentFile? {
         let path = EngineFile.current.path(in: directory)
         guard fileSystem.exists(path) else { return nil }
-        let current = try CurrentFile.read(try readAll(path, fileSystem), path: path)
+        return try CurrentFile.read(try readAll(try fileSystem.open(path, .read)), path: path)
+    }
+
+    /// Reads the manifest that `current` names.
+    ///
+    /// - Returns: the catalog that its records lead to, and how many bytes of what a crash left lie behind them.
+    static func load(
+        _ current: CurrentFile, from directory: String, _ fileSystem: any FileSystem,
+        visit: (ManifestFormat.Record) -> Void = { _ in }
+    ) throws(StorageError) -> (catalog: TableCatalog, end: UInt64, tornBytes: UInt64) {
         let format = ManifestFormat(
             number: current.manifest, path: EngineFile.manifest(current.manifest).path(in: directory))
-        let bytes = try readAll(format.path, fileSystem)
-        return (try format.replay(bytes, durable: current.durableBytes), current.manifest)
+        let bytes = try readAll(try fileSystem.open(format.path, .read))
+        let (catalog, end) = try format.replay(bytes, durable: current.durableBytes, visit: visit)
+        return (catalog, end, UInt64(bytes.readableBytes) - end)
     }
 
     /// Writes manifest `number` for `catalog` and makes it the one that counts.
@@ -97,11 +107,11 @@ struct Manifest {
         return file
     }
 
-    private static func readAll(_ path: String, _ fileSystem: any FileSystem) throws(StorageError) -> ByteBuffer {
-        let file = try fileSystem.open(path, .read)
+    static func readAll(_ file: any File) throws(StorageError) -> ByteBuffer {
         let size = try file.size()
         guard size <= maxBytes else {
-            throw .corrupt(path: path, offset: maxBytes, reason: "\(size) bytes, at most \(maxBytes) are possible")
+            throw .corrupt(
+                path: file.path, offset: maxBytes, reason: "\(size) bytes, at most \(maxBytes) are possible")
         }
         return try file.bytes(at: 0, count: Int(size))
     }

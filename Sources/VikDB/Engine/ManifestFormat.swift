@@ -60,7 +60,7 @@ enum EngineFile: Equatable {
 struct CurrentFile: Equatable {
     static let encodedBytes = 32
     static let version: UInt32 = 1
-    private static let magic: UInt64 = 0x5649_4b43_5552_4e54
+    static let magic: UInt64 = 0x5649_4b43_5552_4e54
 
     var manifest: UInt64
     var durableBytes: UInt64
@@ -98,10 +98,15 @@ struct ManifestFormat {
     static let headerBytes = 24
     static let recordHeaderBytes = 16
     static let version: UInt32 = 1
-    private static let magic: UInt64 = 0x5649_4b4d_414e_4946
+    static let magic: UInt64 = 0x5649_4b4d_414e_4946
 
     let number: UInt64
     let path: String
+
+    /// The number that a header names, whether or not its checksum is right.
+    static func number(in bytes: ByteBuffer) -> UInt64? {
+        bytes.getInteger(at: bytes.readerIndex + 12)
+    }
 
     func header() -> ByteBuffer {
         var buffer = ByteBuffer()
@@ -118,10 +123,22 @@ struct ManifestFormat {
         return buffer
     }
 
+    /// One record of a manifest. A plain value.
+    struct Record {
+        var offset: UInt64
+        /// Up to where the manifest was synced when the record was written.
+        var durable: UInt64
+        /// Nil in a mark.
+        var edit: VersionEdit?
+    }
+
     /// Replays a manifest of which at least `durable` bytes were synced.
     ///
-    /// - Returns: the catalog that its records lead to. A torn tail is left out.
-    func replay(_ bytes: ByteBuffer, durable: UInt64) throws(StorageError) -> TableCatalog {
+    /// - Parameter visit: is shown each record once it is applied.
+    /// - Returns: the catalog that the records lead to, and where they end. What is torn lies behind.
+    func replay(
+        _ bytes: ByteBuffer, durable: UInt64, visit: (Record) -> Void = { _ in }
+    ) throws(StorageError) -> (catalog: TableCatalog, end: UInt64) {
         try checkHeader(bytes)
         var catalog = TableCatalog()
         var offset = Self.headerBytes
@@ -130,17 +147,18 @@ struct ManifestFormat {
                 try checkTorn(bytes, at: offset)
                 break
             }
-            if record.payload.readableBytes > 0 { try apply(record.payload, at: offset, to: &catalog) }
+            let edit = record.payload.readableBytes > 0 ? try edit(record.payload, at: offset) : nil
+            if let edit, let reason = catalog.apply(edit) { throw corrupt(offset, "the edit does not fit: \(reason)") }
+            visit(Record(offset: UInt64(offset), durable: record.durable, edit: edit))
             offset += Self.recordHeaderBytes + record.payload.readableBytes
         }
         guard UInt64(offset) >= durable else { throw corrupt(offset, "a record that was durable is damaged or gone") }
-        return catalog
+        return (catalog, UInt64(offset))
     }
 
-    private func apply(_ payload: ByteBuffer, at offset: Int, to catalog: inout TableCatalog) throws(StorageError) {
-        let edit: VersionEdit
+    private func edit(_ payload: ByteBuffer, at offset: Int) throws(StorageError) -> VersionEdit {
         do throws(EditError) {
-            edit = try VersionEdit(payload)
+            return try VersionEdit(payload)
         } catch {
             switch error {
             case .unknownTag(let tag):
@@ -149,7 +167,6 @@ struct ManifestFormat {
                 throw corrupt(offset, "the edit is malformed")
             }
         }
-        if let reason = catalog.apply(edit) { throw corrupt(offset, "the edit does not fit: \(reason)") }
     }
 
     /// A bad record is what a crash left of the last one, unless a later one proves that it was durable.

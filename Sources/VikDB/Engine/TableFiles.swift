@@ -35,11 +35,13 @@ struct TableFiles: Sendable {
 
     func open(_ metadata: TableMetadata) throws(StorageError) -> Table {
         let path = path(metadata.number)
-        guard fileSystem.exists(path) else {
-            throw .corrupt(path: path, offset: 0, reason: "a table that the manifest names is missing")
-        }
+        guard fileSystem.exists(path) else { throw Self.missing(path) }
         return try Table(
             metadata, file: try fileSystem.open(path, .read), cache: cache, obsolete: obsolete)
+    }
+
+    static func missing(_ path: String) -> StorageError {
+        .corrupt(path: path, offset: 0, reason: "a table that the manifest names is missing")
     }
 
     /// Makes the names of new tables durable.

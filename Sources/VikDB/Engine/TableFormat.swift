@@ -36,6 +36,14 @@ struct TableProperties: Equatable, Sendable {
 
     init() {}
 
+    mutating func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        entries += 1
+        tombstones += InternalKey.isDelete(key) ? 1 : 0
+        keyBytes += UInt64(key.count)
+        valueBytes += UInt64(value.count)
+        newestIndex = max(newestIndex, InternalKey.index(key))
+    }
+
     init?(_ bytes: UnsafeRawBufferPointer) {
         var buffer = ByteBuffer(bytes: bytes)
         guard buffer.readableBytes == Self.encodedBytes,
@@ -64,7 +72,7 @@ struct TableFooter: Equatable {
     static let encodedBytes = 60
     static let version: UInt32 = 2
     private static let checksummedBytes = 48
-    private static let magic: UInt64 = 0x5649_4b54_4142_4c45
+    static let magic: UInt64 = 0x5649_4b54_4142_4c45
 
     var index: BlockHandle
     var filter: BlockHandle

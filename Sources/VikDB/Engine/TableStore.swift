@@ -33,32 +33,26 @@ struct TableStore {
         // A process that was killed leaves names and edits that a power loss can still take back. So the names become
         // durable before any is followed, and no file goes before a new manifest holds what was read from the old one.
         try fileSystem.syncDirectory(directory)
-        let present = try fileSystem.list(directory).compactMap(EngineFile.init(name:))
-        let loaded = try Manifest.load(from: directory, fileSystem)
-        if loaded == nil, let table = present.first(where: { if case .table = $0 { true } else { false } }) {
-            throw .corrupt(
-                path: EngineFile.current.path(in: directory), offset: 0,
-                reason: "it is missing, but there are tables such as \(table.name)")
+        let present = try TableDirectory(directory, fileSystem)
+        var catalog = TableCatalog()
+        if let current = try Manifest.current(in: directory, fileSystem) {
+            catalog = try Manifest.load(current, from: directory, fileSystem).catalog
+        } else {
+            try present.checkWithoutCurrent()
         }
-        var catalog = loaded?.catalog ?? TableCatalog()
-        var next = catalog.nextFileNumber
-        for file in present {
-            guard let number = file.number else { continue }
-            guard number <= EngineFile.maxNumber else {
-                throw .incompatible(
-                    path: file.path(in: directory), reason: "no file is given a number above \(EngineFile.maxNumber)")
-            }
-            next = max(next, number + 1)
-        }
+        try present.checkNumbers()
         files = TableFiles(
             directory: directory, fileSystem: fileSystem, cache: cache, obsolete: obsolete, options: options,
-            nextNumber: next)
+            nextNumber: max(catalog.nextFileNumber, present.nextNumber))
         var tables: [UInt64: Table] = [:]
         for metadata in catalog.levels.joined() { tables[metadata.number] = try files.open(metadata) }
         let number = files.takeNumber()
         precondition(catalog.apply(VersionEdit(nextFileNumber: files.nextNumber)) == nil)
         manifest = try Manifest.create(number: number, for: catalog, in: directory, fileSystem)
-        for file in present where file.isLeftover(tables) { try fileSystem.remove(file.path(in: directory)) }
+        // CURRENT.tmp is none: the new manifest took over by giving it the name of CURRENT.
+        for file in present.leftovers(tables: Set(tables.keys), manifest: number) where file != .currentTemporary {
+            try fileSystem.remove(file.path(in: directory))
+        }
         version = Version(catalog, tables, picker)
     }
 
@@ -180,17 +174,5 @@ struct TableStore {
         try fileSystem.remove(EngineFile.manifest(old).path(in: directory))
         for number in undecided { files.discard(number) }
         undecided = []
-    }
-}
-
-extension EngineFile {
-    /// Of the files that a start found: whether it is of no use once a new manifest names the `live` tables.
-    fileprivate func isLeftover(_ live: [UInt64: Table]) -> Bool {
-        switch self {
-        case .manifest: true
-        case .table(let number): live[number] == nil
-        // The new manifest took over by replacing both.
-        case .current, .currentTemporary: false
-        }
     }
 }

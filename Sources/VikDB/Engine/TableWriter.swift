@@ -53,11 +53,7 @@ final class TableWriter {
         }
         hashes.append(BloomFilter.hash(stem))
         data.add(key, value)
-        properties.entries += 1
-        properties.tombstones += InternalKey.isDelete(key) ? 1 : 0
-        properties.keyBytes += UInt64(key.count)
-        properties.valueBytes += UInt64(value.count)
-        properties.newestIndex = max(properties.newestIndex, InternalKey.index(key))
+        properties.add(key, value)
         if data.bytes >= blockBytes { try finishDataBlock() }
     }
 

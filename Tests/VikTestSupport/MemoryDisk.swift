@@ -128,8 +128,8 @@ struct Disk {
         dropUnnamedNodes()
     }
 
-    mutating func lock(_ path: String) throws(StorageError) {
-        guard directories.contains(parent(of: path)) else {
+    mutating func lock(_ path: String, create: Bool) throws(StorageError) {
+        guard names[path] != nil || create && directories.contains(parent(of: path)) else {
             throw .io(operation: "lock", path: path, code: ENOENT)
         }
         guard locks.insert(path).inserted else { throw .locked(path: path) }

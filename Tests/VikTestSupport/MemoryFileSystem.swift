@@ -62,9 +62,9 @@ package final class MemoryFileSystem: FileSystem {
         try call("sync directory", directory) { disk throws(StorageError) in try disk.syncDirectory(directory) }
     }
 
-    package func lock(_ path: String) throws(StorageError) -> any FileLock {
+    package func lock(_ path: String, create: Bool) throws(StorageError) -> any FileLock {
         try call("lock", path) { disk throws(StorageError) in
-            try disk.lock(path)
+            try disk.lock(path, create: create)
             return MemoryFileLock(path: path, epoch: disk.epoch, fileSystem: self)
         }
     }

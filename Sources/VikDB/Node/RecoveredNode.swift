@@ -24,35 +24,17 @@ package struct RecoveredNode {
         var state = RestoredState()
         state.hardState = recovered.hardState
 
-        // The engine holds whole committed entries up to `flushed`, all of which were durable in the log once. So the log
-        // reaches as far and agrees there, unless a snapshot replaced the engine's state and a crash came before the
-        // log could follow; anything else has lost what was acknowledged.
         let flushed = engine.flushed
-        let isInstalled = engine.installedIndex == flushed.index && flushed.index > 0
-        guard recovered.hardState.term >= flushed.term else {
-            throw .corrupt(
-                path: logDirectory, offset: 0,
-                reason: "its hard state knows term \(recovered.hardState.term), the tables in \(tableDirectory) are of "
-                    + "term \(flushed.term)")
-        }
-        let isReplaced = recovered.term(at: flushed.index) != flushed.term && flushed.index >= recovered.firstIndex - 1
-        if isReplaced, isInstalled {
+        let agreement = try StoreAgreement(
+            recovered, flushed: flushed, installed: engine.installedIndex, logDirectory: logDirectory,
+            tableDirectory: tableDirectory)
+        switch agreement {
+        case .tablesReplacedTheLog:
             try log.reset(toFollow: flushed.index, term: flushed.term)
             state.baseIndex = flushed.index
             state.baseTerm = flushed.term
             state.lastIndex = flushed.index
-        } else if isReplaced {
-            throw .corrupt(
-                path: logDirectory, offset: 0,
-                reason: "the log ends with entry \(recovered.lastIndex) or has another entry \(flushed.index) than the "
-                    + "tables in \(tableDirectory), which hold everything up to there: it has lost entries")
-        } else {
-            guard recovered.firstIndex <= flushed.index + 1 else {
-                throw .incompatible(
-                    path: tableDirectory,
-                    reason: "its tables end at entry \(flushed.index), but the log in \(logDirectory) starts at entry "
-                        + "\(recovered.firstIndex): the two directories do not belong together")
-            }
+        case .logFollowsTheTables:
             state.baseIndex = recovered.firstIndex - 1
             state.baseTerm = recovered.baseTerm
             state.lastIndex = recovered.lastIndex
@@ -64,7 +46,8 @@ package struct RecoveredNode {
             state.configurations.append(stored)
         }
         let newestStored = state.configurations.last?.index ?? 0
-        for entry in isReplaced ? [] : recovered.configurations where entry.index > newestStored {
+        for entry in agreement == .tablesReplacedTheLog ? [] : recovered.configurations where entry.index > newestStored
+        {
             state.configurations.append(
                 IndexedConfiguration(
                     index: entry.index, configuration: try decode(entry.payload, path: logDirectory)))
@@ -88,15 +71,6 @@ package struct RecoveredNode {
         guard let stored = try engine.storedConfiguration() else { return nil }
         return IndexedConfiguration(
             index: stored.version, configuration: try decode(ByteBuffer(bytes: stored.bytes), path: path))
-    }
-}
-
-extension RecoveredLog {
-    /// The term of the entry at `index`; nil if the log does not have it.
-    fileprivate func term(at index: LogIndex) -> Term? {
-        if index == firstIndex - 1 { return baseTerm }
-        guard index >= firstIndex, index <= lastIndex else { return nil }
-        return termRuns.last { $0.firstIndex <= index }?.term
     }
 }
 

@@ -19,8 +19,9 @@ package protocol FileSystem: Sendable {
     func syncDirectory(_ directory: String) throws(StorageError)
     /// Bytes that may still be written to the file system of `directory`.
     func availableBytes(_ directory: String) throws(StorageError) -> UInt64
-    /// Takes an exclusive advisory lock on `path` (created if missing), released when the result goes away.
-    func lock(_ path: String) throws(StorageError) -> any FileLock
+    /// Takes an exclusive advisory lock on `path`, released when the result goes away. Without `create` a file that is
+    /// missing is an error, and nothing is changed.
+    func lock(_ path: String, create: Bool) throws(StorageError) -> any FileLock
 }
 
 package enum OpenMode: Sendable {

@@ -77,8 +77,8 @@ package struct PosixFileSystem: FileSystem {
         guard fsync(descriptor) == 0 else { throw failure("sync directory", directory) }
     }
 
-    package func lock(_ path: String) throws(StorageError) -> any FileLock {
-        let lock = PosixFileLock(descriptor: try openDescriptor(path, O_RDWR | O_CREAT))
+    package func lock(_ path: String, create: Bool) throws(StorageError) -> any FileLock {
+        let lock = PosixFileLock(descriptor: try openDescriptor(path, create ? O_RDWR | O_CREAT : O_RDONLY))
         guard flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0 else {
             throw errno == EWOULDBLOCK ? .locked(path: path) : failure("lock", path)
         }

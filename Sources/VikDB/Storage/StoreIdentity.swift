@@ -29,8 +29,8 @@ package final class StoreIdentity: Sendable {
         var ids: [StoreID?] = []
         for directory in directories {
             try fileSystem.createDirectory(directory)
-            locks.append(try fileSystem.lock(directory + "/" + lockName))
-            ids.append(try read(directory, fileSystem))
+            locks.append(try fileSystem.lock(directory + "/" + lockName, create: true))
+            ids.append(try stored(in: directory, fileSystem))
         }
         if let id = ids[0], id == ids[1] {
             // Names that a killed process left unsynced count from here on.
@@ -61,11 +61,18 @@ package final class StoreIdentity: Sendable {
         return StoreIdentity(id: id, locks: locks)
     }
 
-    private static let fileName = "store-id"
+    /// Takes the lock of a directory that no process may use meanwhile, and changes nothing there. Nil: there is none,
+    /// because no node has ever run there.
+    static func lock(_ directory: String, _ fileSystem: any FileSystem) throws(StorageError) -> (any FileLock)? {
+        let path = directory + "/" + lockName
+        return fileSystem.exists(path) ? try fileSystem.lock(path, create: false) : nil
+    }
+
+    static let fileName = "store-id"
     private static let lockName = "lock"
     /// What may lie in a directory that counts as empty, the root of a volume included.
     private static let ownNames = [fileName, fileName + ".tmp", lockName, "lost+found"]
-    private static let magic: UInt64 = 0x56_69_6b_44_42_2d_69_64  // "VikDB-id"
+    static let magic: UInt64 = 0x56_69_6b_44_42_2d_69_64  // "VikDB-id"
     private static let version: UInt32 = 1
     private static let byteCount = 32
 
@@ -85,10 +92,16 @@ package final class StoreIdentity: Sendable {
         try fileSystem.syncDirectory(directory)
     }
 
-    private static func read(_ directory: String, _ fileSystem: any FileSystem) throws(StorageError) -> StoreID? {
+    /// The id in a directory; nil: there is none.
+    static func stored(in directory: String, _ fileSystem: any FileSystem) throws(StorageError) -> StoreID? {
         let path = directory + "/" + fileName
         guard fileSystem.exists(path) else { return nil }
-        let bytes = try fileSystem.open(path, .read).bytes(at: 0, count: byteCount)
+        return try read(try fileSystem.open(path, .read))
+    }
+
+    static func read(_ file: any File) throws(StorageError) -> StoreID {
+        let path = file.path
+        let bytes = try file.bytes(at: 0, count: byteCount)
         guard
             let (magic, version, high, low, checksum) = bytes.getMultipleIntegers(
                 at: 0, as: (UInt64, UInt32, UInt64, UInt64, UInt32).self),

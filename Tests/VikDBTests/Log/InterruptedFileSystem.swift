@@ -47,5 +47,7 @@ final class InterruptedFileSystem: FileSystem {
     func exists(_ path: String) -> Bool { disk.exists(path) }
     func syncDirectory(_ directory: String) throws(StorageError) { try disk.syncDirectory(directory) }
     func availableBytes(_ directory: String) throws(StorageError) -> UInt64 { try disk.availableBytes(directory) }
-    func lock(_ path: String) throws(StorageError) -> any FileLock { try disk.lock(path) }
+    func lock(_ path: String, create: Bool) throws(StorageError) -> any FileLock {
+        try disk.lock(path, create: create)
+    }
 }

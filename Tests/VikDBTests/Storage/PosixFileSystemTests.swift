@@ -64,11 +64,13 @@ import VikWire
 
     @Test func aLockIsExclusiveUntilItGoes() throws {
         try withTemporaryDirectory { root in
-            var lock: (any FileLock)? = try fileSystem.lock(root + "/lock")
-            #expect(throws: StorageError.locked(path: root + "/lock")) { _ = try fileSystem.lock(root + "/lock") }
+            var lock: (any FileLock)? = try fileSystem.lock(root + "/lock", create: true)
+            #expect(throws: StorageError.locked(path: root + "/lock")) {
+                _ = try fileSystem.lock(root + "/lock", create: true)
+            }
             #expect(lock != nil)
             lock = nil
-            _ = try fileSystem.lock(root + "/lock")
+            _ = try fileSystem.lock(root + "/lock", create: true)
         }
     }
 

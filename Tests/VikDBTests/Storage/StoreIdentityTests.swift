@@ -29,7 +29,7 @@ import VikWire
         var identity: StoreIdentity? = try open(fileSystem)
         for directory in ["/data/wal", "/data/tables"] {
             #expect(throws: StorageError.locked(path: directory + "/lock")) {
-                _ = try fileSystem.lock(directory + "/lock")
+                _ = try fileSystem.lock(directory + "/lock", create: false)
             }
         }
         #expect(throws: StorageError.locked(path: "/data/wal/lock")) { _ = try open(fileSystem) }

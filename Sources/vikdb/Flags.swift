@@ -12,6 +12,8 @@ struct Flags: ParsableCommand {
             Without -node-id the node runs alone. With -node-id and -cluster it is one of the nodes that found a \
             cluster; each of them is started with the same -cluster. With -node-id and -join it becomes a member of a \
             cluster that runs already.
+
+            vikdb check verifies the files of a node that is stopped, vikdb dump shows one of them as text.
             """,
         // No short name: the library would find the "h" of any misspelt flag and print the help as if asked to.
         helpNames: [.customLong("help", withSingleDash: true), .customLong("help")])
@@ -300,14 +302,14 @@ struct Flags: ParsableCommand {
 
 extension NameSpecification {
     /// `-name`, as VikDB's guide writes flags, and `--name`.
-    fileprivate static func both(_ name: String) -> NameSpecification {
+    static func both(_ name: String) -> NameSpecification {
         [.customLong(name, withSingleDash: true), .customLong(name)]
     }
 }
 
 extension ArgumentHelp {
     /// - Parameter value: the default, which the library shows only for values that it reads by itself.
-    fileprivate static func value(_ name: String, _ text: String, default value: String? = nil) -> ArgumentHelp {
+    static func value(_ name: String, _ text: String, default value: String? = nil) -> ArgumentHelp {
         ArgumentHelp(value.map { "\(text) (default: \($0))" } ?? text, valueName: name)
     }
 }

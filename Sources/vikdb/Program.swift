@@ -5,13 +5,22 @@ import Synchronization
 import VikDB
 import VikWire
 
-/// `vikdb`: reads its flags, runs one node until a signal or a failure ends it.
+/// `vikdb`: reads its flags, runs one node until a signal or a failure ends it; or looks into the files of one that is
+/// stopped.
 @main
 enum Program {
     static let version = "0.1.0"
 
     static func main() {
-        let flags = readFlags()
+        let arguments = CommandLine.arguments.dropFirst()
+        switch arguments.first {
+        case "check": exit(read(CheckCommand.self, arguments.dropFirst()).check())
+        case "dump": exit(read(DumpCommand.self, arguments.dropFirst()).dump())
+        default: runNode(read(Flags.self, arguments))
+        }
+    }
+
+    private static func runNode(_ flags: Flags) {
         if flags.version {
             print("vikdb \(version)")
             return
@@ -100,12 +109,15 @@ enum Program {
         if let failure { refuse("\(failure)", status: EXIT_FAILURE) }
     }
 
-    private static func readFlags() -> Flags {
+    private static func read<Command: ParsableCommand>(
+        _ command: Command.Type, _ arguments: ArraySlice<String>
+    ) -> Command {
         do {
-            return try Flags.parse(CommandLine.arguments.dropFirst().map { $0 == "-h" ? "-help" : $0 })
+            return try Command.parse(arguments.map { $0 == "-h" ? "-help" : $0 })
         } catch {
-            if Flags.exitCode(for: error).isSuccess { Flags.exit(withError: error) }
-            refuse("\(Flags.message(for: error)) (vikdb -help lists the flags)", status: EX_USAGE)
+            if Command.exitCode(for: error).isSuccess { Command.exit(withError: error) }
+            let name = Command.configuration.commandName ?? "vikdb"
+            refuse("\(Command.message(for: error)) (\(name) -help lists the flags)", status: EX_USAGE)
         }
     }
 

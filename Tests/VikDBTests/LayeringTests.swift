@@ -35,6 +35,9 @@ struct LayeringTests {
             // Of the transport only what a handshake tells about the node.
             uses: ["Raft", "Log", "Engine", "Storage", "Transport"], avoids: channels),
         Layer(
+            folder: "Inspection", imports: ["NIOCore", "VikWire"], uses: ["Storage", "Log", "Engine", "Node"],
+            avoids: channels),
+        Layer(
             folder: "Gateway",
             imports: [
                 "Glibc", "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "VikWire", "DequeModule", "Synchronization",

@@ -220,6 +220,8 @@ private final class MemoryFile: File {
 
     func beginWriteback(at offset: UInt64, count: Int) {}
 
+    func forgetCopies() {}
+
     func sync() throws(StorageError) {
         try fileSystem.call("sync", path) { disk in
             disk.nodes[id]?.forgetPending()

@@ -52,6 +52,9 @@ enum LogRecovery {
         // They dropped out of the log, but a crash came before they were removed.
         for number in files.segments where number < scan.last.oldest { try fileSystem.remove(files.path(number)) }
         try makeDurable(segment.file, from: tail.lastGroup, through: tail.end)
+        // Reading ahead filled the cache with large pages of zeros, in which every small write takes several times as
+        // long as in those of its own.
+        segment.file.forgetCopies()
         var writer = LogWriter(
             directory: directory, fileSystem: fileSystem, options: options, catalog: catalog, segment: segment.head,
             file: segment.file, end: tail.end, hasEndMark: tail.hasEndMark, hardState: hardState)

@@ -45,6 +45,8 @@ package protocol File: AnyObject, Sendable {
     /// makes nothing durable; but a later sync finds little left to do, and so do the syncs of other files, which on
     /// some file systems wait for this one's data.
     func beginWriteback(at offset: UInt64, count: Int)
+    /// Says that what was read so far will not be read again soon: the system may forget its copies of what is durable.
+    func forgetCopies()
     /// Makes data durable (fdatasync). A failure is final: never retried, the caller stops (proof scenario 30).
     func sync() throws(StorageError)
 }

@@ -167,6 +167,11 @@ private final class PosixFile: File {
         _ = sync_file_range(descriptor, Int(offset), Int(count), VIK_SYNC_FILE_RANGE_WRITE)
     }
 
+    func forgetCopies() {
+        // Advice: to have ignored it harms nobody.
+        posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+    }
+
     func sync() throws(StorageError) {
         // Not even an interrupted call is made again: only a first call surely reports what happened to the data.
         guard fdatasync(descriptor) == 0 else { throw failure("sync", path) }

@@ -65,5 +65,6 @@ private final class CountingFile: File {
     func allocate(_ size: UInt64) throws(StorageError) { try file.allocate(size) }
     func truncate(to size: UInt64) throws(StorageError) { try file.truncate(to: size) }
     func beginWriteback(at offset: UInt64, count: Int) { file.beginWriteback(at: offset, count: count) }
+    func forgetCopies() { file.forgetCopies() }
     func sync() throws(StorageError) { try file.sync() }
 }

@@ -27,7 +27,11 @@ extension RaftCore {
 
     mutating func campaignIfAllowed() {
         resetElectionTimer()
-        guard mayCampaign else { return }
+        guard mayCampaign else {
+            // No leader is heard here either: whoever stands may have this node's vote.
+            if role == .follower { leader = nil }
+            return
+        }
         // Pre-vote: ask first, so that a node that was cut off does not come back with a high term and unseat a
         // leader that a majority hears. The term is not touched.
         role = .preCandidate

@@ -15,6 +15,8 @@ import VikWire
 ///     drop 1->2           loses them; `*` stands for every member
 ///     cut 1->2, join 1->2 breaks and mends a link in one direction
 ///     propose 1 x         a command
+///     remove 1 3          asks member 1 for the removal of member 3
+///     hand-over 1 2       asks member 1 to hand the office over to member 2
 ///     read 1 7            asks for a read index with context 7
 ///     slow 2, fast 2      whether writes of member 2 wait for `persist 2`
 ///     crash 2, start 2    loses what is not durable; `crash 2 torn 1`: the write in progress left one entry
@@ -104,8 +106,21 @@ struct RaftScriptWorld {
         case "join": cut.subtract(try links(words))
         case "propose":
             let index = try member(words)
-            input(index) { _ = $0.propose([ByteBuffer(string: words.last!)]) }
-            if !nodes[index].core.isLeader { output.append("\(index + 1) refuses") }
+            var isTaken = false
+            input(index) { isTaken = $0.propose([ByteBuffer(string: words.last!)]) != nil }
+            if !isTaken { output.append("\(index + 1) refuses") }
+        case "remove":
+            let (index, member) = (try member(words), Names.member(try number(words, 1)))
+            var refusal: MembershipRefusal?
+            input(index) { core in
+                do throws(MembershipRefusal) { _ = try core.propose(.remove(member)) } catch { refusal = error }
+            }
+            if let refusal { output.append("\(index + 1) refuses: \(refusal)") }
+        case "hand-over":
+            let (index, target) = (try member(words), Names.member(try number(words, 1)))
+            var isBegun = false
+            input(index) { isBegun = $0.handOver(to: target) }
+            if !isBegun { output.append("\(index + 1) refuses") }
         case "read":
             let (index, context) = (try member(words), UInt64(try number(words, 1)))
             input(index) { $0.requestReadIndex(context) }
@@ -230,6 +245,9 @@ struct RaftScriptWorld {
         if core.applicable < core.commit { text += " durable \(core.applicable)" }
         if nodes[index].pending != nil { text += " writing" }
         if !core.mayVote { text += " non-voting" }
+        if let members = core.configuration?.members, members.count < nodes.count {
+            text += " members \(members.map { "\($0.id)" }.joined(separator: " "))"
+        }
         for violation in nodes[index].violations { text += " VIOLATION \(violation)" }
         return text
     }

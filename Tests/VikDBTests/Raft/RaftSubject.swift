@@ -31,6 +31,16 @@ struct RaftSubject {
         node = SimulatedNode(id: Names.member(1), disk: disk, options: options, seed: seed)
     }
 
+    /// A leader in term 2 whose whole log all other members have. It has more entries than there are members, so that no
+    /// member that is added, and named after its entry, has a name that is taken.
+    static func leader(of members: Int = 3, options: RaftOptions = RaftOptions()) -> RaftSubject {
+        var subject = RaftSubject(
+            members: members, terms: Array(repeating: 1, count: members + 1), options: options)
+        subject.elect(by: Array(2...members / 2 + 1))
+        subject.matchAll(by: Array(2...members))
+        return subject
+    }
+
     var core: RaftCore { node.core }
     var vote: MemberID { node.core.hardState.vote }
 
@@ -69,6 +79,30 @@ struct RaftSubject {
     @discardableResult
     mutating func persist() -> [Outgoing] {
         let sent = node.persist()
+        #expect(node.violations.isEmpty)
+        return sent
+    }
+
+    /// The write that is out finds no room for its entries.
+    @discardableResult
+    mutating func refuseWrite() -> [Outgoing] {
+        let sent = node.refuseWrite()
+        #expect(node.violations.isEmpty)
+        return sent
+    }
+
+    /// Takes a snapshot that was received in the place of state and log.
+    @discardableResult
+    mutating func install(through index: LogIndex, term: Term, _ configuration: IndexedConfiguration) -> [Outgoing] {
+        input { $0.beginInstalling() } + finishInstalling(through: index, term: term, configuration)
+    }
+
+    @discardableResult
+    mutating func finishInstalling(
+        through index: LogIndex, term: Term, _ configuration: IndexedConfiguration
+    ) -> [Outgoing] {
+        var sent = node.install(through: index, term: term, configuration)
+        while !holdsDisk, node.pending != nil { sent += node.persist() }
         #expect(node.violations.isEmpty)
         return sent
     }
@@ -112,6 +146,48 @@ struct RaftSubject {
         }
     }
 
+    /// Proposes a change of the members.
+    ///
+    /// - Returns: the index of its entry.
+    @discardableResult
+    mutating func propose(_ change: MembershipChange) throws(MembershipRefusal) -> LogIndex {
+        var outcome: Result<LogIndex, MembershipRefusal>?
+        input { core in
+            do throws(MembershipRefusal) {
+                outcome = .success(try core.propose(change).index)
+            } catch {
+                outcome = .failure(error)
+            }
+        }
+        return try outcome!.get()
+    }
+
+    /// Another leader's entries with these configurations.
+    @discardableResult
+    mutating func append(
+        _ configurations: [Configuration], term: Term, after previous: (index: LogIndex, term: Term),
+        commit: LogIndex = 0, from: Int
+    ) -> [Outgoing] {
+        let entries = configurations.enumerated().map { offset, configuration in
+            Entry(
+                index: previous.index + 1 + UInt64(offset), term: term, kind: .configuration,
+                payload: configuration.encoded())
+        }
+        return step(
+            .append(
+                AppendRequest(
+                    term: term, previousIndex: previous.index, previousTerm: previous.term, commit: commit,
+                    entries: entries)),
+            from: from)
+    }
+
+    /// - Returns: whether the office is being handed over now.
+    mutating func handOver(to target: Int? = nil) -> Bool {
+        var isBegun = false
+        input { isBegun = $0.handOver(to: target.map(Names.member)) }
+        return isBegun
+    }
+
     /// Asks for a read index with a fresh context, which it returns.
     mutating func read() -> (context: UInt64, sent: [Outgoing]) {
         context += 1
@@ -121,11 +197,26 @@ struct RaftSubject {
 
     mutating func confirmedReads() -> [UInt64] { node.takeConfirmedReads().map(\.context) }
     mutating func takeFetches() -> [FetchRequest] { node.takeFetches() }
+    mutating func takeSnapshotsNeeded() -> [MemberID] { node.takeSnapshotsNeeded() }
+    mutating func takeSnapshotMessages() -> [Message] { node.takeSnapshotMessages() }
 
     @discardableResult
     mutating func match(_ index: LogIndex, from: Int, generation: Int = 1) -> [Outgoing] {
         step(
             .appendReply(AppendReply(term: core.term, outcome: .matched(index))), from: from, generation: generation)
+    }
+
+    /// `peers` have the whole log.
+    @discardableResult
+    mutating func matchAll(by peers: [Int]) -> [Outgoing] {
+        let last = core.lastIndex
+        return peers.flatMap { match(last, from: $0) }
+    }
+
+    /// Lets time pass while nobody but `peers` answers.
+    @discardableResult
+    mutating func tick(_ count: Int, answeredBy peers: [Int]) -> [Outgoing] {
+        (0..<count).flatMap { _ in tick() + peers.flatMap { answerHeartbeat(from: $0) } }
     }
 
     @discardableResult
@@ -168,6 +259,8 @@ extension Message {
         .voteReply(VoteReply(term: term, isPreVote: isPreVote, isGranted: granted))
     }
 
+    static func timeoutNow(_ term: Term) -> Message { .timeoutNow(TimeoutNow(term: term)) }
+
     var asAppend: AppendRequest? { if case .append(let request) = self { request } else { nil } }
     var asHeartbeat: Heartbeat? { if case .heartbeat(let heartbeat) = self { heartbeat } else { nil } }
     var asVoteRequest: VoteRequest? { if case .voteRequest(let request) = self { request } else { nil } }
@@ -177,6 +270,10 @@ extension [Outgoing] {
     var appends: [AppendRequest] { compactMap(\.message.asAppend) }
     var heartbeats: [Heartbeat] { compactMap(\.message.asHeartbeat) }
     var voteRequests: [VoteRequest] { compactMap(\.message.asVoteRequest) }
+    /// Who is told to stand for election.
+    var timeoutNows: [UInt64] {
+        filter { if case .timeoutNow = $0.message { true } else { false } }.map(\.to.rawValue)
+    }
     /// Messages to member `number`.
     func to(_ number: Int) -> [Message] { filter { $0.to == Names.member(number) }.map(\.message) }
 }

@@ -2,11 +2,14 @@ import NIOCore
 import VikDB
 import VikWire
 
-/// What is durable of one member: hard state and log. A plain value.
+/// What is durable of one member: hard state and log, and of the state machine what a snapshot brought. A plain value.
 struct SimulatedDisk {
     var store: StoreID
     var hardState = HardState()
-    /// The entry with index i stands at i - 1.
+    /// The entry before the first one, and the configuration that the state has which a snapshot brought.
+    private(set) var base: (index: LogIndex, term: Term) = (0, 0)
+    private var stored: [IndexedConfiguration] = []
+    /// The entry with index i stands at i - 1 - base.
     private(set) var entries: [Entry] = []
 
     init(store: StoreID) {
@@ -26,11 +29,11 @@ struct SimulatedDisk {
         }
     }
 
-    var lastIndex: LogIndex { LogIndex(entries.count) }
-    var lastTerm: Term { entries.last?.term ?? 0 }
+    var lastIndex: LogIndex { base.index + LogIndex(entries.count) }
+    var lastTerm: Term { entries.last?.term ?? base.term }
 
     func entry(at index: LogIndex) -> Entry? {
-        index >= 1 && index <= lastIndex ? entries[Int(index - 1)] : nil
+        index > base.index && index <= lastIndex ? entries[Int(index - base.index - 1)] : nil
     }
 
     /// Writes a group the way the log store does: the hard state first, then the entries.
@@ -47,14 +50,24 @@ struct SimulatedDisk {
         let written = group.entries.prefix(entryLimit ?? group.entries.count)
         guard let first = written.first else { return }
         precondition(first.index <= lastIndex + 1, "the log on disk has a gap")
-        entries.removeSubrange(Int(first.index - 1)...)
+        entries.removeSubrange(Int(first.index - base.index - 1)...)
         entries.append(contentsOf: written)
+    }
+
+    /// A snapshot takes the place of the state, and the log goes on after it.
+    mutating func install(through index: LogIndex, term: Term, _ configuration: IndexedConfiguration) {
+        entries = []
+        base = (index, term)
+        stored = [configuration]
     }
 
     var restored: RestoredState {
         var state = RestoredState()
         state.hardState = hardState
+        state.baseIndex = base.index
+        state.baseTerm = base.term
         state.lastIndex = lastIndex
+        state.configurations = stored
         for entry in entries {
             if entry.term != state.termRuns.last?.term {
                 state.termRuns.append(TermRun(firstIndex: entry.index, term: entry.term))

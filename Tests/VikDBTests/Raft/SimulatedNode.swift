@@ -14,6 +14,8 @@ struct SimulatedNode {
     private(set) var pending: PersistGroup?
     private(set) var fetches: [FetchRequest] = []
     private(set) var confirmedReads: [ConfirmedRead] = []
+    private(set) var snapshotsNeeded: [MemberID] = []
+    private(set) var snapshotMessages: [SnapshotMessage] = []
     private(set) var timesDeposed = 0
     /// Claims that were not durable when they left.
     private(set) var violations: [String] = []
@@ -40,6 +42,8 @@ struct SimulatedNode {
         }
         fetches += ready.fetches
         if let read = ready.confirmedRead { confirmedReads.append(read) }
+        snapshotsNeeded += ready.snapshotsNeeded
+        snapshotMessages += ready.snapshotMessages
         if ready.lostLeadership { timesDeposed += 1 }
         for outgoing in ready.messages {
             if let claim = falseClaim(of: outgoing) { violations.append("\(id) sent \(claim): \(outgoing.message)") }
@@ -53,6 +57,20 @@ struct SimulatedNode {
         pending = nil
         disk.write(group)
         return input(takingReady: takingReady) { $0.persisted(group.sequence) }
+    }
+
+    /// The disk has no room for the entries of the write that is out; its hard state is saved.
+    mutating func refuseWrite() -> [Outgoing] {
+        guard let group = pending else { return [] }
+        pending = nil
+        disk.write(group, entryLimit: 0)
+        return input { $0.persistenceRefused(group.sequence) }
+    }
+
+    /// A snapshot that was received takes the place of state and log.
+    mutating func install(through index: LogIndex, term: Term, _ configuration: IndexedConfiguration) -> [Outgoing] {
+        disk.install(through: index, term: term, configuration)
+        return input { $0.installed(through: index, term: term, configuration) }
     }
 
     /// Loses what is not durable, and starts again from the disk.
@@ -72,6 +90,16 @@ struct SimulatedNode {
     mutating func takeConfirmedReads() -> [ConfirmedRead] {
         defer { confirmedReads = [] }
         return confirmedReads
+    }
+
+    mutating func takeSnapshotsNeeded() -> [MemberID] {
+        defer { snapshotsNeeded = [] }
+        return snapshotsNeeded
+    }
+
+    mutating func takeSnapshotMessages() -> [Message] {
+        defer { snapshotMessages = [] }
+        return snapshotMessages.map(\.message)
     }
 
     /// What `outgoing` claims and the disk does not hold.
@@ -95,9 +123,14 @@ struct SimulatedNode {
             if case .matched(let index) = reply.outcome, index > disk.lastIndex {
                 return "a match that is not durable"
             }
+        case .snapshotReply(let reply):
+            if disk.hardState.term < reply.term { return "a term that is not durable" }
+            if case .installed(let index) = reply.outcome, index > disk.lastIndex {
+                return "a snapshot that is not durable"
+            }
         case .readIndexRequest: break
         case .voteReply, .append, .heartbeat, .heartbeatReply, .readIndexReply, .snapshotOffer, .snapshotChunk,
-            .snapshotEnd, .snapshotReply, .timeoutNow:
+            .snapshotEnd, .timeoutNow:
             if disk.hardState.term < outgoing.message.term { return "a term that is not durable" }
         }
         return nil

@@ -412,8 +412,8 @@ package final class NodeShell {
         core.compact(through: log.base.index)
         let retention = LogRetention(
             flushed: engine.flushed.index, last: core.lastIndex, tailEntries: options.logTailEntries,
-            tailStart: log.firstIndex(keepingBytes: Int(options.logTailBytes)),
-            needed: log.bytesOnDisk < options.logRetentionMaxBytes ? neededByPeers : nil)
+            tailStart: log.firstIndex(keepingBytes: Int(options.logTailBytes)), neededByPeers: neededByPeers,
+            logBytes: log.bytesOnDisk, maxLogBytes: options.logRetentionMaxBytes)
         guard retention.discardable > discardable else { return }
         discardable = retention.discardable
         executor.submit(.log) { [log, discardable] in log.allowDiscard(through: discardable) }

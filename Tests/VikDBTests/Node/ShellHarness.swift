@@ -5,44 +5,65 @@ import VikDB
 import VikTestSupport
 import VikWire
 
-/// The shell of a node alone, in the test's own thread: its jobs run when the test says so.
+/// The shell of one node, in the test's own thread: its jobs run when the test says so. In a cluster it is member 1, and
+/// the test plays all others.
 final class ShellHarness {
     let engine: Engine
+    let peers = RecordedPeers()
     private let shell: NodeShell
     private let executor = HeldExecutor()
     private let inbox = HeldInbox()
-    private let peers = NoPeers()
     private let sink = ReplyRecorder()
+    private let board: StatusBoard
     private let stores: StoreIdentity
     private let options: NodeOptions
+    private let memberCount: Int
     private var lastToken: UInt64 = 0
 
-    /// Elects the node and applies its first entries.
-    init(engineOptions: EngineOptions = EngineOptions()) throws {
-        var options = NodeOptions()
-        options.requestWaitTicks = 50
+    /// A node alone is elected, and has applied its first entries. A founder of a cluster knows the others.
+    init(
+        members: Int = 1, options: NodeOptions = ShellHarness.impatient, logOptions: LogOptions = LogOptions(),
+        engineOptions: EngineOptions = EngineOptions(), fileSystem: MemoryFileSystem = MemoryFileSystem()
+    ) throws {
         self.options = options
-        let fileSystem = MemoryFileSystem()
+        memberCount = members
         var random = SeededGenerator(1)
         stores = try StoreIdentity.open(
             walDirectory: "/wal", tableDirectory: "/tables", fileSystem: fileSystem, using: &random)
         let recovered = try RecoveredNode.open(
-            logDirectory: "/wal", tableDirectory: "/tables", fileSystem: fileSystem, logOptions: LogOptions(),
+            logDirectory: "/wal", tableDirectory: "/tables", fileSystem: fileSystem, logOptions: logOptions,
             engineOptions: engineOptions)
         engine = recovered.engine
         let identity = NodeIdentity(
-            member: .founder(address: ""), store: stores.id, label: "alone", address: "", apiAddress: "localhost:1",
-            isReplicated: false,
-            cluster: [""])
+            member: Self.member(1), store: stores.id, label: "node1", address: Self.address(1),
+            apiAddress: Self.apiAddress(1), isReplicated: members > 1, cluster: (1...members).map(Self.address))
+        board = StatusBoard(NodeStatus(isReplicated: members > 1, nodeID: "node1"))
         shell = NodeShell(
             identity: identity, options: options, recovered: recovered, executor: executor, inbox: inbox, peers: peers,
-            board: StatusBoard(NodeStatus(isReplicated: false, nodeID: "alone")),
-            logger: Logger(label: "shell") { _ in SwiftLogNoOpLogHandler() }, seed: 1)
-        for _ in 0..<200 where !shell.core.isLeader || shell.applied < shell.core.lastIndex { tick() }
+            board: board, logger: Logger(label: "shell") { _ in SwiftLogNoOpLogHandler() }, seed: 1)
+        if members == 1 {
+            for _ in 0..<200 where !core.isLeader || shell.applied < core.lastIndex { tick() }
+        } else {
+            for number in 2...members { connect(number) }
+        }
     }
 
+    static let impatient: NodeOptions = {
+        var options = NodeOptions()
+        options.requestWaitTicks = 50
+        return options
+    }()
+
+    var core: RaftCore { shell.core }
+    var status: NodeStatus { board.status }
+    var failure: StorageError? { shell.failure }
+
+    // MARK: Time and jobs
+
     /// Runs the jobs of `lanes`, and those that follow from them, until there is none.
-    func run(_ lanes: Lane...) {
+    func run(_ lanes: Lane...) { run(lanes) }
+
+    private func run(_ lanes: [Lane]) {
         repeat {
             for input in inbox.takeAll() { shell.handle(input) }
             shell.pump()
@@ -50,35 +71,123 @@ final class ShellHarness {
         } while inbox.isWaiting || executor.isWaiting(lanes)
     }
 
-    private func tick() {
-        shell.handle(.tick)
-        run(.log, .apply, .read)
+    func tick(_ count: Int = 1, running lanes: [Lane] = [.log, .apply, .read]) {
+        for _ in 0..<count {
+            shell.handle(.tick)
+            run(lanes)
+        }
     }
 
     /// Lets the longest time pass that a request may wait; the engine does nothing meanwhile.
     func waitInVain() {
-        for _ in 0...options.requestWaitTicks {
-            shell.handle(.tick)
-            run(.log, .read)
-        }
+        tick(options.requestWaitTicks + 1, running: [.log, .read])
     }
 
+    // MARK: Requests
+
     /// - Returns: the token of the request.
-    func put(_ value: [UInt8]) -> UInt64 {
+    func put(_ value: [UInt8], key: String = "key") -> UInt64 {
+        write(Command.put(key: Array(key.utf8), value: value))
+    }
+
+    func delete(_ keys: String...) -> UInt64 {
+        var command = ByteBuffer()
+        Command.writeHeader(operationCount: keys.count, into: &command)
+        for key in keys { Command.writeDelete(key: Array(key.utf8), into: &command) }
+        return write(command)
+    }
+
+    private func write(_ command: ByteBuffer) -> UInt64 {
         lastToken += 1
-        shell.handle(
-            .write(command: Command.put(key: Array("key".utf8), value: value), token: lastToken, sink: sink))
+        shell.handle(.write(command: command, token: lastToken, sink: sink))
         return lastToken
     }
 
-    func get() -> UInt64 {
+    func get(_ key: String = "key") -> UInt64 {
         lastToken += 1
-        shell.handle(.read(.get(key: Array("key".utf8)), .linearizable, token: lastToken, sink: sink))
+        shell.handle(.read(.get(key: Array(key.utf8)), .linearizable, token: lastToken, sink: sink))
+        return lastToken
+    }
+
+    func administer(_ request: AdminRequest) -> UInt64 {
+        lastToken += 1
+        shell.handle(.administer(request, token: lastToken, sink: sink))
         return lastToken
     }
 
     func outcome(of token: UInt64) -> Reply.Outcome? {
         sink.outcomes[token]
+    }
+
+    func refusal(of token: UInt64) -> Refusal? {
+        if case .notApplied(let refusal)? = outcome(of: token) { refusal } else { nil }
+    }
+
+    func isWritten(_ token: UInt64) -> Bool {
+        if case .written? = outcome(of: token) { true } else { false }
+    }
+
+    func handle(_ input: NodeInput) {
+        shell.handle(input)
+        run([])
+    }
+
+    // MARK: The other members
+
+    static func address(_ number: Int) -> String { "host\(number):7000" }
+    static func apiAddress(_ number: Int) -> String { "host\(number):8080" }
+    static func member(_ number: Int) -> MemberID { .founder(address: address(number)) }
+    static func store(_ number: Int) -> StoreID { StoreID(high: UInt64(number), low: 1) }
+
+    /// The members as the test's leaders write them.
+    var configuration: Configuration {
+        Configuration(
+            incarnation: Incarnation(high: 7, low: 7),
+            members: (1...memberCount).map { number in
+                Member(
+                    id: Self.member(number), store: number == 1 ? stores.id : Self.store(number),
+                    address: Self.address(number), label: "node\(number)")
+            })
+    }
+
+    private func connect(_ number: Int) {
+        handle(
+            .peerConnected(
+                Hello(
+                    channel: .control, incarnation: .zero, member: Self.member(number), peer: Self.member(1),
+                    store: Self.store(number), state: .empty, label: "node\(number)", address: Self.address(number),
+                    apiAddress: Self.apiAddress(number))))
+    }
+
+    func step(_ message: Message, from number: Int) {
+        handle(.message(message, from: Self.member(number), store: Self.store(number)))
+    }
+
+    /// Wins an election with the vote of member 2, which then has the whole log.
+    func elect() {
+        while core.role == .follower { tick() }
+        step(.voteReply(VoteReply(term: core.term + 1, isPreVote: true, isGranted: true)), from: 2)
+        run(.log)
+        step(.voteReply(VoteReply(term: core.term, isPreVote: false, isGranted: true)), from: 2)
+        run(.log)
+        acknowledge(from: 2)
+    }
+
+    /// Members have the log up to `index`; nil: all of it.
+    func acknowledge(through index: LogIndex? = nil, from numbers: Int...) {
+        for number in numbers {
+            let reply = AppendReply(term: core.term, outcome: .matched(index ?? core.lastIndex))
+            step(.appendReply(reply), from: number)
+        }
+        run(.log, .apply)
+    }
+
+    func tick(_ count: Int, answeredBy numbers: [Int]) {
+        for _ in 0..<count {
+            tick()
+            let reply = HeartbeatReply(term: core.term, round: 0, verified: core.lastIndex)
+            for number in numbers { step(.heartbeatReply(reply), from: number) }
+        }
     }
 }
 
@@ -119,12 +228,22 @@ private final class HeldInbox: NodeInbox {
     }
 }
 
-private final class NoPeers: PeerSender {
-    func send(_ message: Message, to member: MemberID) {}
+/// What the node sent, until the test takes it.
+final class RecordedPeers: PeerSender {
+    private var sent: [(message: Message, member: MemberID)] = []
+
+    func send(_ message: Message, to member: MemberID) { sent.append((message, member)) }
     func setPeers(_ members: [Member]) {}
     func openSnapshotConnection(to member: MemberID) {}
     func closeSnapshotConnection(to member: MemberID) {}
     func flush() {}
+
+    /// Messages to one member.
+    func take(to number: Int) -> [Message] {
+        let taken = sent.filter { $0.member == ShellHarness.member(number) }.map(\.message)
+        sent.removeAll { $0.member == ShellHarness.member(number) }
+        return taken
+    }
 }
 
 /// What each request was answered.
@@ -135,7 +254,9 @@ final class ReplyRecorder: ReplySink {
 
     func deliver(_ delivered: [Reply]) {
         replies.withLock { replies in
-            for reply in delivered { replies[reply.token] = reply.outcome }
+            for reply in delivered {
+                precondition(replies.updateValue(reply.outcome, forKey: reply.token) == nil, "one answer a request")
+            }
         }
     }
 }

@@ -7,9 +7,10 @@ import VikWire
 /// One known danger each, in a cluster that is calm otherwise. All of the simulator's checks hold throughout; with
 /// `VIK_TRACE` set, what happens is printed.
 @Suite(.serialized) struct ScenarioTests {
-    private static let electionTime: UInt64 = 200_000
+    /// The longest election timeout.
+    static let electionTime: UInt64 = 200_000
 
-    private func cluster(_ nodeCount: Int, seed: UInt64, _ change: (inout SimulationProfile) -> Void = { _ in })
+    func cluster(_ nodeCount: Int, seed: UInt64, _ change: (inout SimulationProfile) -> Void = { _ in })
         -> Simulation
     {
         var profile = SimulationProfile(seed: seed, nodeCount: nodeCount)
@@ -17,15 +18,15 @@ import VikWire
         return Simulation(profile, isPrinted: getenv("VIK_TRACE") != nil)
     }
 
-    private func isWritten(_ outcome: Reply.Outcome?) -> Bool {
+    func isWritten(_ outcome: Reply.Outcome?) -> Bool {
         if case .written? = outcome { true } else { false }
     }
 
-    private func others(_ simulation: Simulation, than position: Int) -> [Int] {
+    func others(_ simulation: Simulation, than position: Int) -> [Int] {
         simulation.nodes.map(\.position).filter { $0 != position }
     }
 
-    private func finish(_ simulation: Simulation, seed: UInt64) {
+    func finish(_ simulation: Simulation, seed: UInt64) {
         simulation.finish()
         if let violation = simulation.violation { Issue.record("seed \(seed): \(violation)") }
     }

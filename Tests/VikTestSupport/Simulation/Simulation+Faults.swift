@@ -102,6 +102,7 @@ extension Simulation {
         for node in nodes {
             node.slowness = 1
             node.disk.failCall(after: 1 << 40, code: 0)
+            node.disk.capacity = .max
             resume(node)
             if node.process == nil { schedule(after: draw(0...100_000)) { [unowned self] in start(node) } }
         }

@@ -70,6 +70,16 @@ extension Simulation {
         nodes[position].slowness = factor
     }
 
+    /// A node's disk takes no more than it has.
+    package func fillDisk(of position: Int) {
+        nodes[position].disk.capacity = nodes[position].disk.usedBytes
+    }
+
+    /// It takes whatever there is.
+    package func makeRoom(on position: Int) {
+        nodes[position].disk.capacity = .max
+    }
+
     /// Issues the profile's mixed load until ``proveLiveness()``.
     package func startLoad() {
         startClients()

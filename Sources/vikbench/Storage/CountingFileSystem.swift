@@ -28,7 +28,7 @@ struct CountingFileSystem: FileSystem {
     func exists(_ path: String) -> Bool { posix.exists(path) }
     func syncDirectory(_ directory: String) throws(StorageError) { try posix.syncDirectory(directory) }
     func availableBytes(_ directory: String) throws(StorageError) -> UInt64 { try posix.availableBytes(directory) }
-    func lock(_ path: String) throws(StorageError) -> any FileLock { try posix.lock(path) }
+    func lock(_ path: String, create: Bool) throws(StorageError) -> any FileLock { try posix.lock(path, create: create) }
 }
 
 /// Any thread.

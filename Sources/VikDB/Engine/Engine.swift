@@ -243,6 +243,11 @@ package final class Engine: Sendable {
         SnapshotReader(view())
     }
 
+    /// Hashes the state as of the applied index of this moment. Any thread.
+    package func stateHasher() -> StateHasher {
+        StateHasher(view())
+    }
+
     /// Takes a snapshot of `index` that comes from elsewhere. Any thread; the first record creates the first file.
     package func snapshotWriter(for index: LogIndex) -> SnapshotWriter {
         SnapshotWriter(index: index, TableRun(files, maxTableBytes: options.maxTableBytes))

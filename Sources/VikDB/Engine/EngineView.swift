@@ -14,7 +14,7 @@ package struct EngineView: Sendable {
         self.state = state
     }
 
-    /// Answers a client's query, but for the hash from the user space alone.
+    /// Answers a client's query, from the user space alone.
     package func execute(_ query: Query) throws(StorageError) -> QueryResult {
         switch query {
         case .get(let key):
@@ -99,18 +99,8 @@ package struct EngineView: Sendable {
         return page
     }
 
-    /// A hash over every key of both spaces that exists at ``index``, with its version and value: equal on two nodes
-    /// that applied the same entries. Reads everything.
+    /// See ``StateHasher``. Reads everything.
     package func stateHash() throws(StorageError) -> UInt64 {
-        var hash: UInt64 = 0
-        var cursor = VisibleCursor(state.cursor(fillCache: false), bound: index, maxSkipped: .max)
-        try cursor.seek(.system, UnsafeRawBufferPointer(start: nil, count: 0))
-        while cursor.isValid {
-            for word in [BloomFilter.hash(cursor.stem), cursor.index, BloomFilter.hash(cursor.value)] {
-                hash = BloomFilter.fold(hash ^ word)
-            }
-            try cursor.next()
-        }
-        return hash
+        try StateHasher(self).next(targetBytes: .max)!
     }
 }

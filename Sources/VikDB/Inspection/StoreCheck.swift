@@ -91,7 +91,7 @@ package enum StoreCheck {
     ) -> Findings {
         var findings = Findings("log and tables")
         guard let log, let position = check.position else {
-            findings.summary = "not compared, one of them cannot be read or is new"
+            findings.summary = "not compared, one of them cannot be read"
             return findings
         }
         let agreement = findings.attempt { () throws(StorageError) in

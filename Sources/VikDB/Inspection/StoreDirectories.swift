@@ -14,11 +14,18 @@ package struct StoreDirectories: Equatable, Sendable {
         var path = path
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         var found: [StoreDirectories]
+        // Beside the other one, a directory of a store that has nothing but its identity has lost its files.
+        var emptied: String?
         do throws(StorageError) {
             found = [try Self.kinds(of: path, fileSystem)]
             if found == [StoreDirectories()] {
-                // What cannot be listed is a file.
-                found += try fileSystem.list(path).compactMap { try? Self.kinds(of: path + "/" + $0, fileSystem) }
+                for name in try fileSystem.list(path) {
+                    let child = path + "/" + name
+                    // What cannot be listed is a file.
+                    guard let kinds = try? Self.kinds(of: child, fileSystem) else { continue }
+                    found.append(kinds)
+                    if kinds == StoreDirectories(), StoreIdentity.isIn(child, fileSystem) { emptied = child }
+                }
             }
         } catch {
             throw .storage(error)
@@ -31,6 +38,7 @@ package struct StoreDirectories: Equatable, Sendable {
             log = log ?? other.log
             tables = tables ?? other.tables
         }
+        if log == nil { log = emptied } else if tables == nil { tables = emptied }
     }
 
     /// What `path` itself is.

@@ -6,7 +6,7 @@ package struct LogCheck {
     package private(set) var hardState = Findings("hard state")
     package private(set) var segments = Findings("log segments")
     package private(set) var leftovers = Findings("leftovers")
-    /// What recovery would find; nil if it would refuse the log, or there is none yet.
+    /// What recovery would find, an empty log where there is none yet; nil if it would refuse the log.
     package private(set) var log: RecoveredLog?
 
     /// - Throws: if the directory cannot be listed.
@@ -19,14 +19,19 @@ package struct LogCheck {
             // The segments may be whole all the same.
             let nothing = HardStateFile.Copy(sequence: 0, state: HardState(), logDurable: .start)
             if !directory.segments.isEmpty { readSegments(directory, fileSystem, nothing, progress) }
-            log = nil
+            log = hardState.isOK ? Self.emptyLog(HardState()) : nil
             return
         }
         if directory.segments.isEmpty, saved.logDurable == .start {
             segments.summary = "none yet, the next start makes the first"
+            log = Self.emptyLog(saved.state)
         } else {
             readSegments(directory, fileSystem, saved, progress)
         }
+    }
+
+    private static func emptyLog(_ state: HardState) -> RecoveredLog {
+        RecoveredLog(hardState: state, firstIndex: 1, lastIndex: 0, baseTerm: 0, termRuns: [], configurations: [])
     }
 
     private mutating func readHardState(

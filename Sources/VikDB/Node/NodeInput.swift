@@ -41,6 +41,8 @@ package enum NodeInput: Sendable {
     /// A snapshot took the place of the engine's state; and then of the log.
     case snapshotSwitched
     case snapshotInstalled(IndexedConfiguration)
+    /// A job of the snapshot lane hashed a piece of the state for a read; with a hash, the last one.
+    case stateHashed(StateHasher, UInt64?, token: UInt64, sink: any ReplySink)
     /// An operator's wish.
     case administer(AdminRequest, token: UInt64, sink: any ReplySink)
     /// Hand the office over before a stop.

@@ -159,9 +159,8 @@ extension NodeShell {
     }
 
     private func submit(_ batch: [PendingReads.Pending]) {
-        // A hash reads everything, as a snapshot does.
-        let lane = batch.first?.query == .stateHash ? Lane.snapshot : .read
-        executor.submit(lane) { [engine, inbox] in
+        if let first = batch.first, first.query == .stateHash { return startHashing(for: first) }
+        executor.submit(.read) { [engine, inbox] in
             let view = engine.view()
             var replies = ReplyBatch()
             for read in batch {
@@ -174,6 +173,45 @@ extension NodeShell {
                 }
             }
             replies.deliver()
+        }
+    }
+
+    // MARK: Hashing the state
+
+    /// So much of it between two other jobs of the snapshot lane.
+    private static let hashedBytes = 4 << 20
+
+    /// It reads everything: one at a time, in pieces, so that neither snapshots nor a stop wait for it.
+    private func startHashing(for read: PendingReads.Pending) {
+        guard !isHashing else {
+            replies.append(.notAnswered(.overloaded), token: read.token, to: read.sink)
+            return
+        }
+        isHashing = true
+        hash(engine.stateHasher(), token: read.token, sink: read.sink)
+    }
+
+    private func hash(_ hasher: StateHasher, token: UInt64, sink: any ReplySink) {
+        executor.submit(.snapshot) { [inbox] in
+            do throws(StorageError) {
+                let hash = try hasher.next(targetBytes: Self.hashedBytes)
+                inbox.post(.stateHashed(hasher, hash, token: token, sink: sink))
+            } catch {
+                inbox.post(.failed(error))
+                sink.deliver([Reply(token: token, outcome: .notAnswered(.failed("\(error)")))])
+            }
+        }
+    }
+
+    func stateHashed(_ hasher: StateHasher, _ hash: UInt64?, token: UInt64, sink: any ReplySink) {
+        if let hash {
+            isHashing = false
+            replies.append(.answered(.stateHash(hash), index: hasher.index), token: token, to: sink)
+        } else if phase == .running {
+            self.hash(hasher, token: token, sink: sink)
+        } else {
+            isHashing = false
+            replies.append(.notAnswered(.notReady(Self.stopping)), token: token, to: sink)
         }
     }
 
@@ -206,6 +244,8 @@ extension NodeShell {
         switch input {
         case .write(_, let token, let sink): replies.append(.notApplied(refusal), token: token, to: sink)
         case .read(_, _, let token, let sink): replies.append(.notAnswered(refusal), token: token, to: sink)
+        case .stateHashed(_, _, let token, let sink):
+            replies.append(.notAnswered(refusal), token: token, to: sink)
         case .administer(_, let token, let sink):
             replies.append(.notAdministered(.notReady("the node has failed")), token: token, to: sink)
         default: break

@@ -44,6 +44,7 @@ package final class NodeShell {
     var writes = PendingWrites()
     var reads = PendingReads()
     var readContext: UInt64
+    var isHashing = false
     var replies = ReplyBatch()
 
     /// Everything up to here is in the engine.
@@ -141,6 +142,8 @@ package final class NodeShell {
         case .snapshotSwitched: snapshotSwitched()
         case .snapshotResetRefused: isResetRefused = true
         case .snapshotInstalled(let configuration): snapshotInstalled(configuration)
+        case .stateHashed(let hasher, let hash, let token, let sink):
+            stateHashed(hasher, hash, token: token, sink: sink)
         case .administer(let request, let token, let sink): administer(request, token: token, sink: sink)
         case .handOver: _ = core.handOver()
         case .persistenceRefused(let sequence): noteFullLog(sequence)

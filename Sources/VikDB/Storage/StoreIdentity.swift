@@ -92,6 +92,11 @@ package final class StoreIdentity: Sendable {
         try fileSystem.syncDirectory(directory)
     }
 
+    /// Whether `directory` is, or was, one of a store.
+    static func isIn(_ directory: String, _ fileSystem: any FileSystem) -> Bool {
+        fileSystem.exists(directory + "/" + fileName)
+    }
+
     /// The id in a directory; nil: there is none.
     static func stored(in directory: String, _ fileSystem: any FileSystem) throws(StorageError) -> StoreID? {
         let path = directory + "/" + fileName

@@ -27,6 +27,8 @@ final class PeerLink: PeerConnectionOwner {
     /// Why the peer cannot be reached, as last logged: the same cause is logged once.
     private var trouble: String?
 
+    /// Nobody answered the last time.
+    private var wasUnreachable = false
     /// The connection, once the handshake is done.
     private var open: PeerConnection?
     private var openedAt = NIODeadline.uptimeNanoseconds(0)
@@ -55,9 +57,9 @@ final class PeerLink: PeerConnectionOwner {
         dial()
     }
 
-    /// The peer is up: a pause before it is dialled again ends.
+    /// The peer is up: a pause before it is dialled again ends, unless it was there when it was dialled last.
     func hurry() {
-        guard case .waiting(let timer) = state else { return }
+        guard case .waiting(let timer) = state, wasUnreachable else { return }
         timer.cancel()
         dial()
     }
@@ -123,8 +125,10 @@ final class PeerLink: PeerConnectionOwner {
             let connection = PeerConnection(
                 as: .dialler, expecting: .helloReply, options: transport.options, owner: self)
             state = .connected(connection)
+            wasUnreachable = false
             try socket.pipeline.syncOperations.addHandler(connection)
         } catch {
+            wasUnreachable = true
             retry(after: .failed(toConnect: error))
         }
     }

@@ -136,6 +136,20 @@ struct StoreCheckTests {
         #expect(report.problems.count == 2 && report.problems.last?.path == "/other/wal")
     }
 
+    /// All files of the log but its identity are gone: a start would refuse that, so the check does.
+    @Test func anEmptiedLogIsNoNewOne() throws {
+        let fileSystem = try Self.store()
+        for name in try fileSystem.list(SmallStore.log) where name != "store-id" && name != "lock" {
+            try fileSystem.remove(SmallStore.log + "/" + name)
+        }
+        var directories = StoreDirectories()
+        try directories.add("/data", fileSystem)
+        #expect(directories == SmallStore.both)
+        let report = try SmallStore.check(fileSystem, directories)
+        #expect(report.problems.map(\.path) == [SmallStore.log])
+        #expect(throws: StorageError.self) { try SmallStore.read(fileSystem) }
+    }
+
     @Test func directoriesAreToldByTheirFiles() throws {
         let fileSystem = try Self.store()
         try fileSystem.createDirectory("/empty")

@@ -2,7 +2,8 @@ import NIOCore
 
 /// The payload of an entry of kind ``EntryKind/command``: one client's request, all of it or none.
 ///
-/// Encoded once, by the gateway; read by the engine when it is applied, operation by operation and without copies.
+/// Encoded once, by the gateway; read by the engine when it is applied, operation by operation and without copies. What
+/// writes is inlinable, so that it is compiled for the caller's kind of bytes.
 ///
 ///     offset size
 ///     0      4    number of operations (1...1000)
@@ -17,10 +18,12 @@ package enum Command {
     package static let putKind: UInt8 = 1
     package static let deleteKind: UInt8 = 2
 
+    @inlinable
     package static func writeHeader(operationCount: Int, into buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt32(operationCount))
     }
 
+    @inlinable
     package static func writePut(
         key: some Collection<UInt8>, value: some Collection<UInt8>, into buffer: inout ByteBuffer
     ) {
@@ -29,12 +32,14 @@ package enum Command {
         buffer.writeBytes(value)
     }
 
+    @inlinable
     package static func writeDelete(key: some Collection<UInt8>, into buffer: inout ByteBuffer) {
         buffer.writeMultipleIntegers(deleteKind, UInt16(key.count), UInt32(0))
         buffer.writeBytes(key)
     }
 
     /// A command of one put.
+    @inlinable
     package static func put(key: some Collection<UInt8>, value: some Collection<UInt8>) -> ByteBuffer {
         var buffer = ByteBuffer()
         buffer.reserveCapacity(headerBytes + operationHeaderBytes + key.count + value.count)
@@ -44,6 +49,7 @@ package enum Command {
     }
 
     /// A command of one delete.
+    @inlinable
     package static func delete(key: some Collection<UInt8>) -> ByteBuffer {
         var buffer = ByteBuffer()
         writeHeader(operationCount: 1, into: &buffer)

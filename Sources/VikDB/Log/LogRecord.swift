@@ -38,18 +38,26 @@ struct LogRecord {
         _ kind: Kind, _ entries: ArraySlice<Entry>, bodyBytes: Int, at position: LogPosition, durable: LogPosition,
         into buffer: inout ByteBuffer
     ) {
-        let start = buffer.writerIndex
         let size = size(bodyBytes: bodyBytes)
-        buffer.writeMultipleIntegers(
-            UInt32(0), UInt32(bodyBytes), position.rawValue, durable.rawValue, kind.rawValue, UInt8(0), UInt16(0),
-            UInt32(0))
-        for entry in entries { buffer.writeImmutableBuffer(entry.bytes) }
-        buffer.writeRepeatingByte(0, count: size - headerBytes - bodyBytes)
-        let checksum = buffer.withUnsafeReadableBytes { bytes in
-            let from = start - buffer.readerIndex + 4
-            return Checksum.crc32(UnsafeRawBufferPointer(rebasing: bytes[from..<from - 4 + size]))
+        // In one go, as for an entry: records are small, and one is written for each group.
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: size) { space in
+            let record = UnsafeMutableRawBufferPointer(rebasing: space[..<size])
+            record.storeBytes(of: UInt32(bodyBytes).bigEndian, toByteOffset: 4, as: UInt32.self)
+            record.storeBytes(of: position.rawValue.bigEndian, toByteOffset: 8, as: UInt64.self)
+            record.storeBytes(of: durable.rawValue.bigEndian, toByteOffset: 16, as: UInt64.self)
+            record.storeBytes(of: (UInt64(kind.rawValue) << 56).bigEndian, toByteOffset: 24, as: UInt64.self)
+            var end = headerBytes
+            for entry in entries {
+                entry.bytes.withUnsafeReadableBytes { bytes in
+                    UnsafeMutableRawBufferPointer(rebasing: record[end...]).copyMemory(from: bytes)
+                    end += bytes.count
+                }
+            }
+            for padding in end..<size { record[padding] = 0 }
+            let checksum = Checksum.crc32(UnsafeRawBufferPointer(rebasing: record[4...]))
+            record.storeBytes(of: checksum.bigEndian, as: UInt32.self)
+            return size
         }
-        buffer.setInteger(checksum, at: start)
     }
 
     /// Decodes the entries of a record in file `path`. What this build does not know is an error: an entry must never

@@ -38,8 +38,10 @@ package final class Memtable: @unchecked Sendable {
     package init(capacity: Int) {
         precondition(capacity > Self.firstFree && capacity <= Self.maxCapacity, "the options bound a memtable")
         self.capacity = capacity
-        // Not touched before it is written, so the operating system lends pages only as the memtable fills.
-        base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 8)
+        // Not touched before it is written, so the operating system lends pages only as the memtable fills; large ones,
+        // for a search goes to and fro in all of it. It is advice: without large pages all is as it was.
+        base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: Int(getpagesize()))
+        madvise(base, capacity, MADV_HUGEPAGE)
         used = Self.firstFree
         memset(base, 0, Self.firstFree)
     }

@@ -4,15 +4,15 @@ package struct CompactionPlan: Equatable, Sendable {
     package var level: Int
     package var upper: [UInt64]
     package var lower: [UInt64]
+    /// There is nothing to merge: the tables above change their level as they are.
+    package var isMove: Bool
 
-    package init(level: Int, upper: [UInt64], lower: [UInt64]) {
+    package init(level: Int, upper: [UInt64], lower: [UInt64], isMove: Bool = false) {
         self.level = level
         self.upper = upper
         self.lower = lower
+        self.isMove = isMove
     }
-
-    /// Nothing to merge with: the one table can change its level as it is.
-    package var isMove: Bool { upper.count == 1 && lower.isEmpty }
 }
 
 /// Decides what to merge next. A plain value without state: the same tables, the same plan.
@@ -20,7 +20,8 @@ package struct CompactionPlan: Equatable, Sendable {
 /// Every level has a score, its size in units of its limit; the highest one of at least 1 is merged. Level 0 counts
 /// tables, since every read asks all of them, and goes down as a whole: its tables overlap, and an older one must never
 /// end up above a newer one. From other levels goes the table that drags along the fewest bytes for its size. Small
-/// neighbours on the level below join in, so that many small flushes do not leave as many small tables.
+/// neighbours on the level below join in, so that many small flushes do not leave as many small tables. Where nothing
+/// overlaps, as when keys are written in their order, tables of a fair size only change their level.
 package struct CompactionPicker: Sendable {
     package var level0Tables: Int
     package var level1Bytes: UInt64
@@ -45,7 +46,14 @@ package struct CompactionPicker: Sendable {
         guard best.score >= 1 else { return nil }
         let upper = best.level == 0 ? levels[0] : [cheapest(of: levels[best.level], over: levels[best.level + 1])]
         let lower = joining(upper, levels[best.level + 1])
-        return CompactionPlan(level: best.level, upper: upper.map(\.number), lower: lower.map(\.number))
+        return CompactionPlan(
+            level: best.level, upper: upper.map(\.number), lower: lower.map(\.number),
+            isMove: lower.isEmpty && (upper.count == 1 || !upper.contains(where: isSmall) && areDisjoint(upper)))
+    }
+
+    private func areDisjoint(_ tables: [TableMetadata]) -> Bool {
+        let sorted = tables.sorted { InternalKey.precedes($0.smallest, $1.smallest) }
+        return zip(sorted, sorted.dropFirst()).allSatisfy { InternalKey.stemPrecedes($0.largest, $1.smallest) }
     }
 
     private func cheapest(of tables: [TableMetadata], over below: [TableMetadata]) -> TableMetadata {

@@ -44,8 +44,20 @@ struct CompactionPickerTests {
     @Test func aTableOverNothingMoves() {
         let level1 = (0..<6).map { table(10 + $0, UInt8($0 * 10)...UInt8($0 * 10 + 9)) }
         let plan = picker.pick(levels([], level1, [table(20, 0...39), table(21, 50...59)]))
-        #expect(plan == CompactionPlan(level: 1, upper: [14], lower: []))
-        #expect(plan?.isMove == true)
+        #expect(plan == CompactionPlan(level: 1, upper: [14], lower: [], isMove: true))
+    }
+
+    @Test func level0OfKeysInOrderMoves() {
+        let level0 = (0..<4).map { table(4 - $0, UInt8(30 - 10 * $0)...UInt8(39 - 10 * $0)) }
+        let below = [table(10, 40...50)]
+        #expect(
+            picker.pick(levels(level0, below))
+                == CompactionPlan(level: 0, upper: [4, 3, 2, 1], lower: [], isMove: true))
+        // A stem in two of them, or a table that is too small to be kept as it is: they are merged.
+        let touching = Array(level0.dropLast()) + [table(1, 0...10)]
+        #expect(picker.pick(levels(touching, below))?.isMove == false)
+        let small = Array(level0.dropLast()) + [table(1, 0...9, bytes: 90)]
+        #expect(picker.pick(levels(small, below))?.isMove == false)
     }
 
     @Test func smallNeighboursJoin() {

@@ -6,6 +6,7 @@
     scripts/measure/snapshot.py --values random    the same, incompressible
     scripts/measure/snapshot.py --load             at the default -snapshot-rate, under an open loop of puts at a
                                                    quarter of the peak: latency before and during the transfer
+    scripts/measure/snapshot.py --kills 5          the receiver killed at random points first; it ends equal
 
 Needs `./vikdb` and `./vikbench`, and a machine that does nothing else. Leaves nothing behind.
 """
@@ -14,6 +15,7 @@ import base64
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import statistics
@@ -88,6 +90,7 @@ def main():
     parser.add_argument("--value-size", type=int, default=1024)
     parser.add_argument("--values", choices=["text", "random"], default="text")
     parser.add_argument("--load", action="store_true", help="puts meanwhile, and the default -snapshot-rate")
+    parser.add_argument("--kills", type=int, default=0, help="how often the receiver is killed in the midst")
     parser.add_argument("--dir", default=None, help="where the nodes' files go (default: $TMPDIR or /tmp)")
     options = parser.parse_args()
     # A short tail, so that the wiped follower needs the snapshot and not the log.
@@ -121,6 +124,15 @@ def measure(cluster, options):
         print(f"two nodes, the third away: {latencies(without)}")
     leader.reset_high_water()
     cluster.start(victim)
+    for kill in range(options.kills):
+        os.truncate(victim.log_path, 0)
+        wait_for("the transfer's begin", lambda: victim.log_line("receiving a snapshot"))
+        pause = random.uniform(0.2, 4)
+        time.sleep(pause)
+        victim.stop(kill=True)
+        print(f"killed {pause:.1f} s after the transfer's begin")
+        os.truncate(victim.log_path, 0)
+        cluster.start(victim)
     if options.load:
         during = []
         wait_for("the transfer's begin", lambda: victim.log_line("receiving a snapshot"))
@@ -138,6 +150,9 @@ def measure(cluster, options):
     raw, wire = (int(re.search(rf"{name}=(\d+)", sent)[1]) / 1e6 for name in ("bytes", "compressed"))
     print(f"{raw:,.0f} MB raw, {wire:,.0f} MB on the wire in {seconds:.2f} s: {raw / seconds:.1f} MB/s raw, "
           f"{wire / seconds:.1f} MB/s on the wire")
+    wait_for("the log's end", lambda: victim.metric("vikdb_applied_index") == leader.metric("vikdb_applied_index"))
+    hashes = [node.request("GET", "/cluster/state-hash") for node in nodes]
+    print(f"state of all nodes {'equal' if len(set(hashes)) == 1 else 'NOT EQUAL'}: {hashes[0]}")
     print(f"memory high-water since the transfer's begin: leader {leader.high_water:.0f} MiB, "
           f"receiver {victim.high_water:.0f} MiB")
     if not options.load:

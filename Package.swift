@@ -38,8 +38,9 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CLinux"),
-        .target(name: "VikWire", dependencies: ["CZlib", nioCore], swiftSettings: strict),
+        .target(name: "VikWire", dependencies: ["CZlib", "CDeflate", nioCore], swiftSettings: strict),
         .target(
             name: "VikDB",
             dependencies: ["CLinux", "VikWire", nioCore, nioPosix, nioHTTP1, logging, deque, atomics, crypto],

@@ -13,6 +13,7 @@ fi
 
 packages=()
 [ -e /usr/include/zlib.h ] || packages+=(zlib1g-dev)
+[ -e /usr/include/libdeflate.h ] || packages+=(libdeflate-dev)
 case $task in
     run | test) command -v curl >/dev/null || packages+=(curl) ;;
 esac

@@ -1,12 +1,16 @@
+import CDeflate
 import CZlib
 import NIOCore
 
 /// CRC-32 (IEEE 802.3, as in zlib), the checksum of frames, log records, table blocks and small files.
+///
+/// By libdeflate, which multiplies without carry: on the machine of docs/performance.md 15 ns for 300 bytes and 171 ns
+/// for 4 KiB, where zlib 1.2.13 takes 198 and 1,035.
 package enum Checksum {
     /// The checksum of `bytes`, continuing from `seed` (the checksum of what came before).
     package static func crc32(_ bytes: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
-        guard let base = bytes.bindMemory(to: UInt8.self).baseAddress else { return seed }
-        return UInt32(truncatingIfNeeded: CZlib.crc32_z(UInt(seed), base, bytes.count))
+        guard let base = bytes.baseAddress else { return seed }
+        return libdeflate_crc32(seed, base, bytes.count)
     }
 
     /// The checksum of a whole, from that of its first part and that of its second one, which has `secondBytes` bytes.

@@ -22,8 +22,8 @@ struct BlockHandle: Equatable {
 package final class Block: @unchecked Sendable {
     let bytes: UnsafeRawBufferPointer
     /// Where it was read, for the error that names it.
-    let path: String
-    let offset: UInt64
+    package let path: String
+    package let offset: UInt64
 
     /// Takes over `bytes`, which were allocated by the caller; `count` of them are contents.
     package init(adopting bytes: UnsafeMutableRawPointer, count: Int, path: String, offset: UInt64) {
@@ -52,7 +52,10 @@ package struct BlockCursor: ~Copyable {
     /// Entries that are kept for the way back; more than a restart interval has in the tables that are written.
     private static let maxEarlier = 32
 
+    /// Keeps `bytes` alive and names the place in errors. Not touched on the way: counting a reference costs more than
+    /// the step to the next entry.
     private var block: Block?
+    private var bytes = UnsafeRawBufferPointer(start: nil, count: 0)
     private var restartCount = 0
     /// Where the entries end and the restarts begin.
     private var limit = 0
@@ -80,16 +83,12 @@ package struct BlockCursor: ~Copyable {
         let count = Int(bytes.loadUnaligned(fromByteOffset: bytes.count - 4, as: UInt32.self).bigEndian)
         guard count >= 1, count <= (bytes.count - 4) / 4 else { throw block.damaged("impossible number of restarts") }
         self.block = block
+        self.bytes = bytes
         restartCount = count
         limit = bytes.count - 4 - 4 * count
         nextOffset = 0
         // No entry ends there: what is kept is of another block.
         earlierEnd = 0
-    }
-
-    mutating func close() {
-        block = nil
-        isValid = false
     }
 
     mutating func seekToFirst() throws(StorageError) {
@@ -99,6 +98,7 @@ package struct BlockCursor: ~Copyable {
     }
 
     package mutating func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
+        precondition(restartCount > 0, "a cursor is opened before it moves")
         var low = 0
         var high = restartCount - 1
         while low < high {
@@ -117,13 +117,11 @@ package struct BlockCursor: ~Copyable {
     }
 
     package mutating func next() throws(StorageError) {
-        guard let block else { preconditionFailure("a cursor is opened before it moves") }
         guard nextOffset < limit else {
             isValid = false
             return
         }
-        let bytes = block.bytes
-        guard limit - nextOffset >= Self.entryHeaderBytes else { throw block.damaged("an entry is cut off") }
+        guard limit - nextOffset >= Self.entryHeaderBytes else { throw damaged("an entry is cut off") }
         let shared = Int(bytes.loadUnaligned(fromByteOffset: nextOffset, as: UInt16.self).bigEndian)
         let unshared = Int(bytes.loadUnaligned(fromByteOffset: nextOffset + 2, as: UInt16.self).bigEndian)
         let valueLength = Int(bytes.loadUnaligned(fromByteOffset: nextOffset + 4, as: UInt32.self).bigEndian)
@@ -131,12 +129,12 @@ package struct BlockCursor: ~Copyable {
         let keyLength = shared + unshared
         guard limit - keyStart >= unshared + valueLength, keyLength >= InternalKey.minBytes,
             keyLength <= InternalKey.maxBytes, shared == 0 || (isValid && shared <= key.count)
-        else { throw block.damaged("impossible lengths in an entry") }
+        else { throw damaged("impossible lengths in an entry") }
         let fresh = bytes.baseAddress! + keyStart
         if shared == 0 {
             // Keys that share something with this one share its first byte.
             guard KeySpace(rawValue: fresh.load(as: UInt8.self)) != nil else {
-                throw block.damaged("a key of the unknown space \(fresh.load(as: UInt8.self))")
+                throw damaged("a key of the unknown space \(fresh.load(as: UInt8.self))")
             }
             key = UnsafeRawBufferPointer(start: fresh, count: unshared)
         } else {
@@ -179,7 +177,7 @@ package struct BlockCursor: ~Copyable {
 
     /// Moves to the entry that ends at `end`, and keeps those before it, back to its restart.
     private mutating func collect(endingAt end: Int) throws(StorageError) {
-        guard let block else { preconditionFailure("a cursor is opened before it moves") }
+        precondition(restartCount > 0, "a cursor is opened before it moves")
         var low = 0
         var high = restartCount - 1
         while low < high {
@@ -188,7 +186,7 @@ package struct BlockCursor: ~Copyable {
         }
         earlier.removeAll()
         earlierStart = try restartOffset(low)
-        guard earlierStart < end else { throw block.damaged("entries before the first restart") }
+        guard earlierStart < end else { throw damaged("entries before the first restart") }
         nextOffset = earlierStart
         isValid = false
         while true {
@@ -201,27 +199,30 @@ package struct BlockCursor: ~Copyable {
             }
             earlier.push(key, value, end: nextOffset)
         }
-        guard nextOffset == end else { throw block.damaged("a restart in the middle of an entry") }
+        guard nextOffset == end else { throw damaged("a restart in the middle of an entry") }
         earlierEnd = end
     }
 
     private func restartOffset(_ restart: Int) throws(StorageError) -> Int {
-        guard let block else { preconditionFailure("a cursor is opened before it moves") }
-        let offset = Int(block.bytes.loadUnaligned(fromByteOffset: limit + 4 * restart, as: UInt32.self).bigEndian)
-        guard offset < limit else { throw block.damaged("a restart outside the entries") }
+        let offset = Int(bytes.loadUnaligned(fromByteOffset: limit + 4 * restart, as: UInt32.self).bigEndian)
+        guard offset < limit else { throw damaged("a restart outside the entries") }
         return offset
     }
 
     private func restartKey(_ restart: Int) throws(StorageError) -> UnsafeRawBufferPointer {
-        guard let block else { preconditionFailure("a cursor is opened before it moves") }
         let offset = try restartOffset(restart)
-        guard limit - offset >= Self.entryHeaderBytes else { throw block.damaged("an entry is cut off") }
-        let shared = Int(block.bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
-        let length = Int(block.bytes.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self).bigEndian)
+        guard limit - offset >= Self.entryHeaderBytes else { throw damaged("an entry is cut off") }
+        let shared = Int(bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+        let length = Int(bytes.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self).bigEndian)
         let start = offset + Self.entryHeaderBytes
         guard shared == 0, length >= InternalKey.minBytes, limit - start >= length else {
-            throw block.damaged("a restart without a whole key")
+            throw damaged("a restart without a whole key")
         }
-        return UnsafeRawBufferPointer(rebasing: block.bytes[start..<start + length])
+        return UnsafeRawBufferPointer(rebasing: bytes[start..<start + length])
+    }
+
+    private func damaged(_ reason: String) -> StorageError {
+        guard let block else { preconditionFailure("only an open block can be damaged") }
+        return block.damaged(reason)
     }
 }

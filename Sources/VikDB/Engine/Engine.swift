@@ -33,7 +33,8 @@ package final class Engine: Sendable {
 
     private let directory: String
     private let options: EngineOptions
-    private let cache: BlockCache
+    private let blocks: BlockCache
+    private let tables: TableCache
     private let obsolete: ObsoleteTables
     private let files: TableFiles
     private let writer: Mutex<Writer>
@@ -46,20 +47,24 @@ package final class Engine: Sendable {
         directory: String, fileSystem: any FileSystem, options: EngineOptions = EngineOptions()
     ) throws(StorageError) -> Engine {
         options.check()
-        let cache = BlockCache(bytes: options.blockCacheBytes)
+        let blocks = BlockCache(bytes: options.blockCacheBytes)
+        let tables = TableCache(maxTables: options.maxOpenTables, maxBytes: options.maxOpenTableBytes)
         let obsolete = ObsoleteTables()
         let store = try TableStore(
-            directory: directory, fileSystem: fileSystem, options: options, cache: cache, obsolete: obsolete)
-        return Engine(directory: directory, options: options, cache: cache, obsolete: obsolete, store: store)
+            directory: directory, fileSystem: fileSystem, options: options, blocks: blocks, tables: tables,
+            obsolete: obsolete)
+        return Engine(
+            directory: directory, options: options, blocks: blocks, tables: tables, obsolete: obsolete, store: store)
     }
 
     private init(
-        directory: String, options: EngineOptions, cache: BlockCache, obsolete: ObsoleteTables,
+        directory: String, options: EngineOptions, blocks: BlockCache, tables: TableCache, obsolete: ObsoleteTables,
         store: sending TableStore
     ) {
         self.directory = directory
         self.options = options
-        self.cache = cache
+        self.blocks = blocks
+        self.tables = tables
         self.obsolete = obsolete
         files = store.files
         let version = store.version
@@ -196,7 +201,7 @@ package final class Engine: Sendable {
             levels: state.version.catalog.levels.map { level in
                 EngineStatistics.Level(tables: level.count, bytes: level.reduce(0) { $0 + $1.fileBytes })
             },
-            blockCacheBytes: cache.bytes)
+            blockCache: blocks.usage, openTables: tables.usage)
     }
 
     // MARK: Background jobs

@@ -6,8 +6,12 @@ package struct EngineOptions: Sendable {
     package var maxUnflushedLogBytes = 256 << 20
     /// Full memtables that wait for their flush before the engine counts as stalled.
     package var maxSealedMemtables = 2
-    /// Index and filter blocks come from the cache too: a sixteenth of it should hold those of several tables.
+    /// Of data blocks; filters and indexes are not among them.
     package var blockCacheBytes = 128 << 20
+    /// Tables that are kept open, and the bytes of their filters and indexes; those used last, at least one. Filter and
+    /// index take about a sixtieth of a table of small values.
+    package var maxOpenTables = 256
+    package var maxOpenTableBytes = 128 << 20
     /// Where a data block ends: at the entry that reaches this size.
     package var blockBytes = 4 << 10
     /// How the data blocks of new tables are stored, where it makes them smaller; all kinds are read.
@@ -32,6 +36,7 @@ package struct EngineOptions: Sendable {
         precondition(memtableMaxBytes >= Self.minMemtableBytes && memtableMaxBytes <= Memtable.maxCapacity)
         precondition(maxUnflushedLogBytes >= 1)
         precondition(maxSealedMemtables >= 1 && blockCacheBytes >= 0 && maxTableBytes >= 1)
+        precondition(maxOpenTables >= 1 && maxOpenTableBytes >= 0)
         precondition(blockBytes >= 64 && blockBytes <= Self.maxBlockBytes)
         precondition(level0MergeTables >= 1 && level0StallTables >= level0MergeTables)
         precondition(level1Bytes >= 1 && levelRatio >= 2 && mergeSliceBytes >= 1)
@@ -51,7 +56,8 @@ package struct EngineStatistics: Equatable, Sendable {
     package var memtableBytes: Int
     package var sealedMemtables: Int
     package var levels: [Level]
-    package var blockCacheBytes: Int
+    package var blockCache: BlockCacheUsage
+    package var openTables: TableCacheUsage
 
     package var tableCount: Int { levels.reduce(0) { $0 + $1.tables } }
     package var tableBytes: UInt64 { levels.reduce(0) { $0 + $1.bytes } }

@@ -1,7 +1,7 @@
 import VikWire
 
 /// The state at one applied index, whatever happens after. A plain value for any thread; keeps memtables and files
-/// alive, so it should not be kept for long.
+/// alive, so it should not be kept for long; never until the directory is opened anew, which removes what is obsolete.
 package struct EngineView: Sendable {
     /// Tombstones and old versions that one page of a range steps over.
     private static let maxSkipped = 100_000

@@ -1,31 +1,24 @@
 import Synchronization
 import VikWire
 
-/// One open table file. Immutable; reads may come from any thread.
+/// One finished table, open or not. Immutable; reads may come from any thread.
 ///
 /// Kept alive by the versions that name it. Once retired, its number goes to the list of files to remove when the
 /// last version, view or cursor lets go of it; the background lane removes it.
 final class Table: Sendable {
     let metadata: TableMetadata
-    let properties: TableProperties
-    private let file: TableFile
-    private let cache: BlockCache
-    private let obsolete: ObsoleteTables
+    private let files: TableFiles
+    private let slot = TableCache.Slot()
     private let isRetired = Atomic<Bool>(false)
 
-    /// Opens a finished table: reads and verifies its footer and properties.
-    init(
-        _ metadata: TableMetadata, file: any File, cache: BlockCache, obsolete: ObsoleteTables
-    ) throws(StorageError) {
+    init(_ metadata: TableMetadata, in files: TableFiles) {
         self.metadata = metadata
-        self.cache = cache
-        self.obsolete = obsolete
-        self.file = try TableFile(file, expecting: metadata)
-        properties = try self.file.properties(expecting: metadata)
+        self.files = files
     }
 
     deinit {
-        if isRetired.load(ordering: .relaxed) { obsolete.add(metadata.number) }
+        files.close(slot)
+        if isRetired.load(ordering: .relaxed) { files.obsolete.add(metadata.number) }
     }
 
     /// No later version names this table.
@@ -33,42 +26,9 @@ final class Table: Sendable {
         isRetired.store(true, ordering: .relaxed)
     }
 
-    /// Finds the newest version of the key of `target` within its bound. `hash` is that of the stem.
-    func find(_ target: borrowing SearchKey, hash: UInt64) throws(StorageError) -> Lookup {
-        let filter = try block(file.footer.filter, .filter)
-        let mayBeHere = withExtendedLifetime(filter) { BloomFilter.mayContain(hash, in: filter.bytes) }
-        guard mayBeHere else { return .absent }
-        var index = BlockCursor()
-        try index.open(try block(file.footer.index, .index))
-        try index.seek(target.bytes)
-        guard index.isValid else { return .absent }
-        var data = BlockCursor()
-        try data.open(try dataBlock(index.value, fillCache: true))
-        try data.seek(target.bytes)
-        guard data.isValid,
-            InternalKey.compareStems(InternalKey.stem(data.key), InternalKey.stem(target.bytes)) == 0
-        else { return .absent }
-        if InternalKey.isDelete(data.key) { return .deleted }
-        return .found(StoredValue(bytes: [UInt8](data.value), version: InternalKey.index(data.key)))
-    }
-
-    func indexBlock() throws(StorageError) -> Block {
-        try block(file.footer.index, .index)
-    }
-
-    /// The data block that an entry of the index leads to.
-    func dataBlock(_ encodedHandle: UnsafeRawBufferPointer, fillCache: Bool) throws(StorageError) -> Block {
-        try block(try file.dataHandle(encodedHandle), .data, fillCache: fillCache)
-    }
-
-    private func block(
-        _ handle: BlockHandle, _ kind: BlockKind, fillCache: Bool = true
-    ) throws(StorageError) -> Block {
-        let key = BlockCache.Key(file: metadata.number, offset: handle.offset)
-        if let cached = cache.block(key) { return cached }
-        let block = try file.block(handle, kind)
-        if fillCache { cache.insert(block, for: key) }
-        return block
+    /// The table, open for as long as the caller keeps it.
+    func reader() throws(StorageError) -> TableReader {
+        try files.reader(of: metadata, in: slot)
     }
 }
 

@@ -1,10 +1,10 @@
-/// Walks one table, block by block.
+/// Walks one table, block by block. Keeps it open from the first search on.
 final class TableCursor: Cursor {
     private let table: Table
     private let fillCache: Bool
+    @exclusivity(unchecked) private var reader: TableReader?
     @exclusivity(unchecked) private var index = BlockCursor()
     @exclusivity(unchecked) private var data = BlockCursor()
-    @exclusivity(unchecked) private var isOpen = false
 
     /// - Parameter fillCache: false for a merge, which reads every block once.
     init(_ table: Table, fillCache: Bool) {
@@ -13,13 +13,13 @@ final class TableCursor: Cursor {
     }
 
     override func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
-        try openIndex()
+        try openTable()
         try index.seek(target)
         guard index.isValid else {
             isValid = false
             return
         }
-        try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+        try openBlock()
         try data.seek(target)
         try settle()
     }
@@ -30,19 +30,19 @@ final class TableCursor: Cursor {
     }
 
     override func seek(before target: UnsafeRawBufferPointer) throws(StorageError) {
-        try openIndex()
+        try openTable()
         try index.seek(target)
         // The block that may have the target, if any: no block after it has a lesser key.
         guard index.isValid else { return try seekToLast() }
-        try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+        try openBlock()
         try data.seek(before: target)
         try settleBackward()
     }
 
     override func seekToLast() throws(StorageError) {
-        try openIndex()
+        try openTable()
         try index.seekToLast()
-        try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+        try openBlock()
         try data.seekToLast()
         try settleBackward()
     }
@@ -52,10 +52,17 @@ final class TableCursor: Cursor {
         try settleBackward()
     }
 
-    private func openIndex() throws(StorageError) {
-        guard !isOpen else { return }
-        try index.open(try table.indexBlock())
-        isOpen = true
+    private func openTable() throws(StorageError) {
+        guard reader == nil else { return }
+        let opened = try table.reader()
+        try index.open(opened.index)
+        reader = opened
+    }
+
+    /// Opens the data block at which the index stands.
+    private func openBlock() throws(StorageError) {
+        guard let reader else { preconditionFailure("the table is open once it was searched") }
+        try data.open(try reader.dataBlock(index.value, fillCache: fillCache))
     }
 
     /// Goes on to the next block where one ends, and publishes the position.
@@ -66,7 +73,7 @@ final class TableCursor: Cursor {
                 isValid = false
                 return
             }
-            try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+            try openBlock()
             try data.seekToFirst()
         }
         publish()
@@ -80,7 +87,7 @@ final class TableCursor: Cursor {
                 isValid = false
                 return
             }
-            try data.open(try table.dataBlock(index.value, fillCache: fillCache))
+            try openBlock()
             try data.seekToLast()
         }
         publish()

@@ -5,18 +5,20 @@ import Synchronization
 struct TableFiles: Sendable {
     private let directory: String
     private let fileSystem: any FileSystem
-    private let cache: BlockCache
-    private let obsolete: ObsoleteTables
+    private let blocks: BlockCache
+    private let tables: TableCache
+    let obsolete: ObsoleteTables
     private let options: EngineOptions
     private let numbers: FileNumbers
 
     init(
-        directory: String, fileSystem: any FileSystem, cache: BlockCache, obsolete: ObsoleteTables,
-        options: EngineOptions, nextNumber: UInt64
+        directory: String, fileSystem: any FileSystem, blocks: BlockCache, tables: TableCache,
+        obsolete: ObsoleteTables, options: EngineOptions, nextNumber: UInt64
     ) {
         self.directory = directory
         self.fileSystem = fileSystem
-        self.cache = cache
+        self.blocks = blocks
+        self.tables = tables
         self.obsolete = obsolete
         self.options = options
         numbers = FileNumbers(next: nextNumber)
@@ -33,11 +35,27 @@ struct TableFiles: Sendable {
         return NewTable(number: number, table: TableWriter(file: file, number: number, options: options))
     }
 
+    /// A table that a manifest is to name, after a look at its footer and its properties.
     func open(_ metadata: TableMetadata) throws(StorageError) -> Table {
+        _ = try file(metadata).properties(expecting: metadata)
+        return Table(metadata, in: self)
+    }
+
+    /// The table of `slot` in the cache of tables.
+    func reader(of metadata: TableMetadata, in slot: TableCache.Slot) throws(StorageError) -> TableReader {
+        try tables.reader(in: slot) { () throws(StorageError) in
+            try TableReader(try file(metadata), cache: blocks)
+        }
+    }
+
+    func close(_ slot: TableCache.Slot) {
+        tables.close(slot)
+    }
+
+    private func file(_ metadata: TableMetadata) throws(StorageError) -> TableFile {
         let path = path(metadata.number)
         guard fileSystem.exists(path) else { throw Self.missing(path) }
-        return try Table(
-            metadata, file: try fileSystem.open(path, .read), cache: cache, obsolete: obsolete)
+        return try TableFile(try fileSystem.open(path, .read), expecting: metadata)
     }
 
     static func missing(_ path: String) -> StorageError {

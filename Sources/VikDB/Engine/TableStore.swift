@@ -20,8 +20,8 @@ struct TableStore {
 
     /// Opens the tables in `directory`, or begins with none.
     init(
-        directory: String, fileSystem: any FileSystem, options: EngineOptions, cache: BlockCache,
-        obsolete: ObsoleteTables
+        directory: String, fileSystem: any FileSystem, options: EngineOptions, blocks: BlockCache,
+        tables openTables: TableCache, obsolete: ObsoleteTables
     ) throws(StorageError) {
         self.directory = directory
         self.fileSystem = fileSystem
@@ -42,8 +42,8 @@ struct TableStore {
         }
         try present.checkNumbers()
         files = TableFiles(
-            directory: directory, fileSystem: fileSystem, cache: cache, obsolete: obsolete, options: options,
-            nextNumber: max(catalog.nextFileNumber, present.nextNumber))
+            directory: directory, fileSystem: fileSystem, blocks: blocks, tables: openTables, obsolete: obsolete,
+            options: options, nextNumber: max(catalog.nextFileNumber, present.nextNumber))
         var tables: [UInt64: Table] = [:]
         for metadata in catalog.levels.joined() { tables[metadata.number] = try files.open(metadata) }
         let number = files.takeNumber()

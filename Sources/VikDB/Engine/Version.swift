@@ -22,13 +22,13 @@ final class Version: Sendable {
         let stem = InternalKey.stem(target.bytes)
         let hash = BloomFilter.hash(stem)
         for table in levels[0] where table.metadata.covers(stem) {
-            let found = try table.find(target, hash: hash)
+            let found = try table.reader().find(target, hash: hash)
             guard case .absent = found else { return found }
         }
         for level in levels.dropFirst() {
             let position = level.firstTable(endingNotBefore: target.bytes)
             guard position < level.count, level[position].metadata.covers(stem) else { continue }
-            let found = try level[position].find(target, hash: hash)
+            let found = try level[position].reader().find(target, hash: hash)
             guard case .absent = found else { return found }
         }
         return .absent

@@ -56,7 +56,13 @@ struct MetricsText {
         gauge("vikdb_unapplied_entries", "Committed entries that wait for the engine.", metrics.unappliedEntries)
         gauge("vikdb_memtable_size_bytes", "Memory of the memtables.", UInt64(status.memtableBytes))
         gauge("vikdb_sealed_memtables", "Memtables that wait for their flush.", UInt64(metrics.sealedMemtables))
-        gauge("vikdb_block_cache_size_bytes", "Memory of cached blocks.", UInt64(metrics.blockCacheBytes))
+        gauge("vikdb_block_cache_size_bytes", "Memory of cached blocks.", UInt64(metrics.blockCache.bytes))
+        counter("vikdb_block_cache_hits_total", "Data blocks that were read from the cache.", metrics.blockCache.hits)
+        counter("vikdb_block_cache_misses_total", "Data blocks that were not in the cache.", metrics.blockCache.misses)
+        gauge("vikdb_open_tables", "Tables that are open.", UInt64(metrics.openTables.tables))
+        gauge(
+            "vikdb_open_tables_size_bytes", "Memory of the open tables' filters and indexes.",
+            UInt64(metrics.openTables.bytes))
         header("vikdb_tables", "Tables of a level.", "gauge")
         for (level, count) in metrics.tables.enumerated() { text += "vikdb_tables{level=\"\(level)\"} \(count)\n" }
         header("vikdb_tables_size_bytes", "Size of a level's tables.", "gauge")

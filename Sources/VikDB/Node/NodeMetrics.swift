@@ -43,7 +43,8 @@ package struct NodeMetrics: Sendable, Equatable {
     package var tables: [Int] = []
     package var tableBytes: [UInt64] = []
     package var sealedMemtables = 0
-    package var blockCacheBytes = 0
+    package var blockCache = BlockCacheUsage()
+    package var openTables = TableCacheUsage()
     /// Of the disk that has less.
     package var freeBytes: UInt64 = 0
 

@@ -119,7 +119,8 @@ extension NodeShell {
         metrics.tables = statistics.levels.map(\.tables)
         metrics.tableBytes = statistics.levels.map(\.bytes)
         metrics.sealedMemtables = statistics.sealedMemtables
-        metrics.blockCacheBytes = statistics.blockCacheBytes
+        metrics.blockCache = statistics.blockCache
+        metrics.openTables = statistics.openTables
         metrics.freeBytes = freeBytes
         board.publish(metrics)
     }

@@ -16,6 +16,8 @@ struct EngineModelTests {
         options.blockBytes = [64, 256, 4_096].randomElement(using: &random)!
         options.compression = BlockCompression.allCases.randomElement(using: &random)!
         options.blockCacheBytes = [0, 20_000, 1 << 20].randomElement(using: &random)!
+        options.maxOpenTables = [1, 3, 256].randomElement(using: &random)!
+        options.maxOpenTableBytes = [0, 5_000, 128 << 20].randomElement(using: &random)!
         options.maxTableBytes = [1_000, 8_000, 100_000].randomElement(using: &random)!
         options.level0MergeTables = Int.random(in: 1...4, using: &random)
         options.level0StallTables = options.level0MergeTables + Int.random(in: 0...4, using: &random)

@@ -36,7 +36,7 @@ struct ModelRun {
         try open()
     }
 
-    /// - Returns: what the operation has to say; nil also if a crash took the view that it reads.
+    /// - Returns: what the operation has to say; nil also if a crash or a new start took the view that it reads.
     mutating func execute(_ operation: ModelOperation) throws -> ModelAnswer? {
         do {
             return try attempt(operation)
@@ -239,6 +239,8 @@ struct ModelRun {
     private mutating func open() throws {
         if let engine { acknowledged = engine.flushed.index }
         engine = nil
+        // They read through the old engine, and the new one removes what no manifest names.
+        views = Array(repeating: nil, count: views.count)
         phase = .start
         let opened = try Engine.open(directory: Self.directory, fileSystem: fileSystem, options: options)
         engine = opened
@@ -255,7 +257,6 @@ struct ModelRun {
         count(error)
         if let engine { acknowledged = max(acknowledged, engine.flushed.index) }
         engine = nil
-        views = Array(repeating: nil, count: views.count)
         crash()
         if Int.random(in: 0..<3, using: &random) == 0 {
             fileSystem.crashAfter(calls: Int.random(in: 0...60, using: &random))

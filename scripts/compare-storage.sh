@@ -2,8 +2,9 @@
 # Measures VikDB's log and engine beside RocksDB: the same workloads of `vikbench storage` and of db_bench, in turns on
 # this machine, one thread each. Prints the median operations per second of both and their ratio.
 #
-#     scripts/compare-storage.sh [RUNS] [KEYS] [WORKLOAD,…]
+#     scripts/compare-storage.sh [RUNS] [KEYS] [WORKLOAD,…] [CACHE-MIB]
 #
+# Reads at random are a million at most, so that a large store is not read as often as it has keys.
 # In $TMPDIR, or /tmp, it takes about 1.5 KB for each key.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +12,9 @@ cd "$(dirname "$0")/.."
 runs=${1:-5}
 keys=${2:-1000000}
 workloads=${3:-fillseq,fillrandom,readrandom,readmissing,readseq,seekrandom,fillsync}
-readonly key_bytes=16 value_bytes=256 cache_bytes=$((512 << 20)) memtable_bytes=$((64 << 20)) seek_nexts=100
+cache_mib=${4:-512}
+readonly key_bytes=16 value_bytes=256 cache_bytes=$((cache_mib << 20)) memtable_bytes=$((64 << 20)) seek_nexts=100
+random_reads=$((keys < 1000000 ? keys : 1000000))
 # Each waits for the disk.
 readonly synced_writes=10000
 
@@ -53,6 +56,12 @@ both() {
     local run=$1 workload=$2
     local rocksdb=() vikdb=() store=$workload first=
     case $workload in
+        readrandom | readmissing | seekrandom)
+            rocksdb=(--reads=$random_reads)
+            vikdb=(--reads "$random_reads")
+            ;;
+    esac
+    case $workload in
         fillsync)
             rocksdb=(--writes=$synced_writes)
             vikdb=(--writes $synced_writes)
@@ -60,7 +69,7 @@ both() {
         fill*) ;;
         # They read what fillrandom left, all merges done.
         *)
-            rocksdb=(--use_existing_db=1)
+            rocksdb+=(--use_existing_db=1)
             store=fillrandom
             first=waitforcompaction,
             ;;

@@ -66,7 +66,7 @@ final class Compaction {
         below.contains { level in
             let position = level.firstTable(endingNotBefore: key)
             // A table that ends with an older version of this very key sorts after it too.
-            return position < level.count && level[position].metadata.covers(stem)
+            return position < level.count && level[position].covers(stem)
         }
     }
 }

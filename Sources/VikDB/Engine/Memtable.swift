@@ -100,7 +100,9 @@ package final class Memtable: @unchecked Sendable {
         let key = self.key(of: node)
         var position = UInt32(Self.head)
         var known: UInt32 = 0
-        for level in stride(from: Self.maxHeight - 1, through: 0, by: -1) {
+        var level = Self.maxHeight
+        while level > 0 {
+            level -= 1
             var following = next(position, level)
             // A node that stopped the level above needs no second look.
             while following != 0, following != known, InternalKey.compare(self.key(of: following), key) < 0 {
@@ -140,37 +142,38 @@ package final class Memtable: @unchecked Sendable {
     }
 
     fileprivate func firstNode(notBefore target: UnsafeRawBufferPointer) -> UInt32 {
-        var position = UInt32(Self.head)
-        var known: UInt32 = 0
-        for level in stride(from: Self.maxHeight - 1, through: 0, by: -1) {
-            var following = next(position, level)
-            while following != 0, following != known, InternalKey.compare(key(of: following), target) < 0 {
-                position = following
-                following = next(position, level)
-            }
-            known = following
-        }
-        return known
+        neighbours(of: target).notBefore
     }
 
     /// The list has no links back: the step to the node before is a search for the key.
     fileprivate func lastNode(before target: UnsafeRawBufferPointer) -> UInt32 {
+        let position = neighbours(of: target).before
+        return position == UInt32(Self.head) ? 0 : position
+    }
+
+    @inline(__always)
+    private func neighbours(of target: UnsafeRawBufferPointer) -> (before: UInt32, notBefore: UInt32) {
         var position = UInt32(Self.head)
         var known: UInt32 = 0
-        for level in stride(from: Self.maxHeight - 1, through: 0, by: -1) {
+        var level = Self.maxHeight
+        while level > 0 {
+            level -= 1
             var following = next(position, level)
+            // A node that stopped the level above needs no second look.
             while following != 0, following != known, InternalKey.compare(key(of: following), target) < 0 {
                 position = following
                 following = next(position, level)
             }
             known = following
         }
-        return position == UInt32(Self.head) ? 0 : position
+        return (position, known)
     }
 
     fileprivate func lastNode() -> UInt32 {
         var position = UInt32(Self.head)
-        for level in stride(from: Self.maxHeight - 1, through: 0, by: -1) {
+        var level = Self.maxHeight
+        while level > 0 {
+            level -= 1
             while case let following = next(position, level), following != 0 { position = following }
         }
         return position == UInt32(Self.head) ? 0 : position

@@ -109,11 +109,3 @@ extension Array {
         return low
     }
 }
-
-extension TableMetadata {
-    /// Whether a version of `stem` could lie in this table.
-    func covers(_ stem: UnsafeRawBufferPointer) -> Bool {
-        smallest.span.withUnsafeBytes { InternalKey.compareStems(InternalKey.stem($0), stem) <= 0 }
-            && largest.span.withUnsafeBytes { InternalKey.compareStems(stem, InternalKey.stem($0)) <= 0 }
-    }
-}

@@ -161,8 +161,7 @@ final class LevelCursor: Cursor {
             guard position < tables.count else { break }
             let following = TableCursor(tables[position], fillCache: fillCache)
             current = following
-            let smallest = tables[position].metadata.smallest
-            try smallest.span.withUnsafeBytes { smallest throws(StorageError) in try following.seek(smallest) }
+            try following.seek(tables[position].smallest)
         }
         current = nil
         isValid = false
@@ -194,9 +193,6 @@ final class LevelCursor: Cursor {
 extension [Table] {
     /// Position of the first table whose last key is not less than `target`, in tables that are disjoint and in order.
     func firstTable(endingNotBefore target: UnsafeRawBufferPointer) -> Int {
-        partitioningIndex { table in
-            let largest = table.metadata.largest
-            return largest.span.withUnsafeBytes { InternalKey.compare($0, target) } >= 0
-        }
+        partitioningIndex { InternalKey.compare($0.largest, target) >= 0 }
     }
 }

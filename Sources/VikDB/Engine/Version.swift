@@ -8,6 +8,9 @@ import VikWire
 final class Version: Sendable {
     let catalog: TableCatalog
     let levels: [[Table]]
+    /// The same without those that have no table: level 0, then the rest from above.
+    private let level0: [Table]
+    private let sortedLevels: [[Table]]
     /// What to merge next, if anything.
     let plan: CompactionPlan?
 
@@ -15,31 +18,30 @@ final class Version: Sendable {
     init(_ catalog: TableCatalog, _ tables: [UInt64: Table], _ picker: CompactionPicker) {
         self.catalog = catalog
         levels = catalog.levels.map { level in level.map { tables[$0.number]! } }
+        level0 = levels[0]
+        sortedLevels = levels.dropFirst().filter { !$0.isEmpty }
         plan = picker.pick(catalog.levels)
     }
 
     func find(_ target: borrowing SearchKey) throws(StorageError) -> Lookup {
         let stem = InternalKey.stem(target.bytes)
         let hash = BloomFilter.hash(stem)
-        for table in levels[0] where table.metadata.covers(stem) {
-            let found = try table.reader().find(target, hash: hash)
+        for position in level0.indices where level0[position].covers(stem) {
+            let found = try level0[position].reader().find(target, hash: hash)
             guard case .absent = found else { return found }
         }
-        for level in levels.dropFirst() {
-            let position = level.firstTable(endingNotBefore: target.bytes)
-            guard position < level.count, level[position].metadata.covers(stem) else { continue }
-            let found = try level[position].reader().find(target, hash: hash)
+        for number in sortedLevels.indices {
+            let position = sortedLevels[number].firstTable(endingNotBefore: target.bytes)
+            guard position < sortedLevels[number].count, sortedLevels[number][position].covers(stem) else { continue }
+            let found = try sortedLevels[number][position].reader().find(target, hash: hash)
             guard case .absent = found else { return found }
         }
         return .absent
     }
 
     func cursors(fillCache: Bool) -> [Cursor] {
-        var cursors: [Cursor] = levels[0].map { TableCursor($0, fillCache: fillCache) }
-        for level in levels.dropFirst() where !level.isEmpty {
-            cursors.append(LevelCursor(level, fillCache: fillCache))
-        }
-        return cursors
+        level0.map { TableCursor($0, fillCache: fillCache) }
+            + sortedLevels.map { LevelCursor($0, fillCache: fillCache) }
     }
 }
 

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 runs=${1:-5}
 keys=${2:-1000000}
-workloads=${3:-fillseq,fillrandom,readrandom,readmissing,readseq,seekrandom,fillsync}
+workloads=${3:-fillseq,fillrandom,readrandom,readmissing,readseq,readreverse,seekrandom,fillsync}
 cache_mib=${4:-512}
 readonly key_bytes=16 value_bytes=256 cache_bytes=$((cache_mib << 20)) memtable_bytes=$((64 << 20)) seek_nexts=100
 random_reads=$((keys < 1000000 ? keys : 1000000))

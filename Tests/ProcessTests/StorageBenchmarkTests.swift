@@ -19,6 +19,7 @@ extension ProcessTests {
             struct Figures: Decodable {
                 let workload: String
                 let operations: Int
+                let seconds: Double
                 let opsPerSecond: Double
                 let mbPerSecond: Double
                 let found: Int?
@@ -28,6 +29,11 @@ extension ProcessTests {
                 let spaceAmplification: Amplification?
             }
 
+            struct Settings: Decodable {
+                let compression: String
+            }
+
+            let settings: Settings
             let workloads: [Figures]
         }
 
@@ -38,7 +44,10 @@ extension ProcessTests {
             try #require(run.exit == .code(0), "\(run.errors)")
             let decoder = JSONDecoder()
             decoder.keyDecodingStrategy = .convertFromSnakeCase
-            let figures = try decoder.decode(Report.self, from: Data(TextFile.bytes(json))).workloads
+            let report = try decoder.decode(Report.self, from: Data(TextFile.bytes(json)))
+            let compression = flags.contains("zlib") ? "zlib" : "none"
+            #expect(report.settings.compression == compression && run.output.contains(", compression \(compression),"))
+            let figures = report.workloads
             #expect(figures.map(\.workload).joined(separator: ",") == workloads)
             let line = /(\w+) *: +[\d.]+ micros\/op (\d+) ops\/sec [\d.]+ seconds (\d+) operations;( .*)?/
             let lines = run.output.split(separator: "\n").compactMap { $0.wholeMatch(of: line) }
@@ -57,7 +66,7 @@ extension ProcessTests {
             let directory = TemporaryDirectory()
             defer { extendLifetime(directory) }
             let figures = try figures(
-                "fillseq,readseq,readrandom,readmissing,seekrandom,overwrite,readseq,readwhilewriting",
+                "fillseq,readseq,readrandom,readmissing,seekrandom,overwrite,readreverse,readwhilewriting",
                 ["--num", "3000", "--dir", directory.path, "--seek-nexts", "10"], in: directory.path)
             #expect(figures.allSatisfy { $0.operations == 3_000 })
             #expect(figures.map(\.found) == [nil, nil, 3_000, 0, 3_000, nil, nil, 3_000])
@@ -90,6 +99,33 @@ extension ProcessTests {
             // What fills starts afresh.
             let anew = try figures("fillseq,readseq", flags + ["--num", "100", "--reads", "2000"], in: directory.path)
             #expect(anew[1].operations == 100)
+        }
+
+        /// The first keys get long values, so that the bytes tell which keys were read.
+        @Test func readreverseBeginsWithTheLastKey() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let flags = ["--db", directory.path + "/store", "--reads", "50"]
+            _ = try figures("fillseq", flags + ["--num", "1000", "--value-size", "10"], in: directory.path)
+            _ = try figures("overwrite", flags + ["--num", "100", "--value-size", "1000"], in: directory.path)
+            let read = try figures("readreverse,readseq", flags + ["--num", "1000"], in: directory.path)
+            let bytes = read.map { Int(($0.mbPerSecond * $0.seconds * 1_048_576).rounded()) }
+            #expect(read.map(\.operations) == [50, 50])
+            #expect(bytes[0] == 50 * (16 + 10) && bytes[1] > 20 * (16 + 1_000))
+            let all = try figures("readreverse", flags.dropLast(2) + ["--num", "2000"], in: directory.path)
+            #expect(all[0].operations == 1_000)
+        }
+
+        /// The values compress to about half.
+        @Test func tablesAreCompressedIfAskedFor() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let flags = ["--num", "5000", "--memtable-size", "200000", "--dir", directory.path]
+            let plain = try figures("fillseq,readseq", flags, in: directory.path)
+            let zlib = try figures("fillseq,readseq", flags + ["--compression", "zlib"], in: directory.path)
+            #expect(try #require(plain[0].spaceAmplification).tables > 0.8)
+            #expect(try #require(zlib[0].spaceAmplification).tables < 0.7)
+            #expect(zlib[1].operations == 5_000)
         }
 
         @Test func threadsWriteTogether() throws {
@@ -134,7 +170,7 @@ extension ProcessTests {
             (["fillseq", "--threads", "0"], "--threads"), (["fillseq", "--memtable-size", "65535"], "--memtable-size"),
             (["fillseq", "--reads", "0"], "--reads"), (["fillseq", "--writes", "x"], "--writes"),
             (["fillseq", "--seek-nexts", "-1"], "--seek-nexts"), (["fillseq", "--dir", "a", "--db", "b"], "--db"),
-            (["fillseq", "--nodes", "3"], "--nodes"),
+            (["fillseq", "--compression", "lz4"], "--compression"), (["fillseq", "--nodes", "3"], "--nodes"),
         ])
         func wrongFlagIsOneSentence(_ flags: [String], _ named: String) throws {
             let run = try Finished(Program.vikbench, ["storage"] + flags, within: 10)

@@ -34,6 +34,8 @@ struct StorageCommand: ParsableCommand {
     var cacheSize = EngineOptions().blockCacheBytes
     @Option(help: ArgumentHelp("Size of a memtable.", valueName: "bytes"))
     var memtableSize = EngineOptions().memtableMaxBytes
+    @Option(help: ArgumentHelp("How tables are stored.", valueName: "none|zlib"))
+    var compression = "\(EngineOptions().compression)"
     @Flag(
         inversion: .prefixedNo,
         help: "Measure each operation's latency, at the cost of reading the clock after each.")
@@ -74,7 +76,8 @@ struct StorageCommand: ParsableCommand {
         let threads = plan.threads == 1 ? "1 thread" : "\(plan.threads) threads"
         return "log and engine: \(grouped(plan.keys)) keys of \(plan.keyBytes) B, values of \(plan.valueBytes) B, "
             + "\(threads), cache of \(grouped(plan.engine.blockCacheBytes)) B, "
-            + "memtables of \(grouped(plan.engine.memtableMaxBytes)) B, seed \(plan.seed)"
+            + "memtables of \(grouped(plan.engine.memtableMaxBytes)) B, compression \(plan.engine.compression), "
+            + "seed \(plan.seed)"
     }
 
     private func plan() throws -> StoragePlan {
@@ -92,11 +95,18 @@ struct StorageCommand: ParsableCommand {
         var engine = EngineOptions()
         engine.blockCacheBytes = cacheSize
         engine.memtableMaxBytes = memtableSize
+        engine.compression = try blockCompression()
         return StoragePlan(
             workloads: try workloads.split(separator: ",", omittingEmptySubsequences: false).map(workload),
             keys: num, keyBytes: keySize, valueBytes: valueSize, threads: threads, reads: reads ?? num,
             writes: writes ?? num, seekNexts: seekNexts, engine: engine, hasLatencies: histogram,
             seed: seed ?? UInt64(UInt32.random(in: 1 ... .max)))
+    }
+
+    private func blockCompression() throws -> BlockCompression {
+        if let found = BlockCompression.allCases.first(where: { "\($0)" == compression }) { return found }
+        let known = BlockCompression.allCases.map { "\($0)" }.joined(separator: " or ")
+        throw ValidationError("--compression must be \(known), not \"\(compression)\"")
     }
 
     private func workload(_ name: Substring) throws -> StorageWorkload {
@@ -118,10 +128,11 @@ private struct Document: Encodable {
         var seekNexts: Int
         var cacheSize: Int
         var memtableSize: Int
+        var compression: String
         var seed: UInt64
 
         enum CodingKeys: String, CodingKey {
-            case num, reads, writes, threads, seed
+            case num, reads, writes, threads, compression, seed
             case keySize = "key_size"
             case valueSize = "value_size"
             case seekNexts = "seek_nexts"
@@ -139,6 +150,7 @@ private struct Document: Encodable {
             seekNexts = plan.seekNexts
             cacheSize = plan.engine.blockCacheBytes
             memtableSize = plan.engine.memtableMaxBytes
+            compression = "\(plan.engine.compression)"
             seed = plan.seed
         }
     }

@@ -8,8 +8,8 @@ enum StorageWorkload: String, CaseIterable, Sendable, Encodable {
     case overwrite, deleterandom
     /// Gets of random keys; of keys that are not there; of random keys while one more thread overwrites.
     case readrandom, readmissing, readwhilewriting
-    /// All keys in their order; from a random key on some keys in their order.
-    case readseq, seekrandom
+    /// All keys in their order, and from the last to the first; from a random key on some keys in their order.
+    case readseq, readreverse, seekrandom
 
     /// Starts from an empty store.
     var isFresh: Bool { self == .fillseq || self == .fillrandom || self == .fillsync }
@@ -21,7 +21,7 @@ enum StorageWorkload: String, CaseIterable, Sendable, Encodable {
     var isSearch: Bool {
         switch self {
         case .readrandom, .readmissing, .readwhilewriting, .seekrandom: true
-        case .fillseq, .fillrandom, .fillsync, .overwrite, .deleterandom, .readseq: false
+        case .fillseq, .fillrandom, .fillsync, .overwrite, .deleterandom, .readseq, .readreverse: false
         }
     }
 }

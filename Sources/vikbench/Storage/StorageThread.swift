@@ -45,6 +45,7 @@ struct StorageThread {
         case .deleterandom: for _ in 0..<operations { try delete(randomNumber()) }
         case .readrandom, .readmissing, .readwhilewriting: for _ in 0..<operations { try get(randomNumber()) }
         case .readseq: try readAll()
+        case .readreverse: try readAllBackward()
         case .seekrandom: for _ in 0..<operations { try seek(randomNumber()) }
         }
         counts.end = MonotonicClock.nanoseconds
@@ -88,6 +89,16 @@ struct StorageThread {
         while cursor.isValid, counts.operations < operations {
             counts.bytes += cursor.userKey.count + cursor.value.count
             try cursor.next()
+            finishOperation()
+        }
+    }
+
+    private mutating func readAllBackward() throws(StorageError) {
+        var cursor = store.view().cursor()
+        try cursor.seekToLast()
+        while cursor.isValid, counts.operations < operations {
+            counts.bytes += cursor.userKey.count + cursor.value.count
+            try cursor.previous()
             finishOperation()
         }
     }

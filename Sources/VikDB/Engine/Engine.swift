@@ -173,13 +173,19 @@ package final class Engine: Sendable {
     /// Up to which entry the tables hold everything; what a restart begins from.
     package var flushed: FlushedPosition { published.withLock { $0.state.version.catalog.flushed } }
 
-    /// Too many memtables or level-0 tables wait for the background lane: nothing should be applied now.
-    package var isStalled: Bool {
+    /// How far the background lane is behind at this moment.
+    package var pressure: WritePressure {
         published.withLock {
-            $0.state.sealed.count >= options.maxSealedMemtables
-                || $0.state.version.levels[0].count >= options.level0StallTables
+            let level0 = $0.state.version.levels[0].count
+            if $0.state.sealed.count >= options.maxSealedMemtables || level0 >= options.level0StallTables {
+                return .stall
+            }
+            return level0 >= options.level0SlowdownTables ? .slowdown : .none
         }
     }
+
+    /// Nothing should be applied now.
+    package var isStalled: Bool { pressure == .stall }
 
     /// The state as of the applied index of this moment.
     package func view() -> EngineView {

@@ -18,9 +18,10 @@ package struct EngineOptions: Sendable {
     package var compression = BlockCompression.none
     /// Where a merge begins its next table.
     package var maxTableBytes: UInt64 = 64 << 20
-    /// Tables on level 0 that make a merge due, and at which the engine counts as stalled.
+    /// Tables on level 0 that make a merge due, and at which writes are slowed down, and then stalled.
     package var level0MergeTables = 4
-    package var level0StallTables = 12
+    package var level0SlowdownTables = 12
+    package var level0StallTables = 20
     /// Limit of level 1; every level below may be `levelRatio` times as large as the one above.
     package var level1Bytes: UInt64 = 256 << 20
     package var levelRatio: UInt64 = 10
@@ -38,7 +39,8 @@ package struct EngineOptions: Sendable {
         precondition(maxSealedMemtables >= 1 && blockCacheBytes >= 0 && maxTableBytes >= 1)
         precondition(maxOpenTables >= 1 && maxOpenTableBytes >= 0)
         precondition(blockBytes >= 64 && blockBytes <= Self.maxBlockBytes)
-        precondition(level0MergeTables >= 1 && level0StallTables >= level0MergeTables)
+        precondition(level0MergeTables >= 1 && level0SlowdownTables >= level0MergeTables)
+        precondition(level0StallTables >= level0SlowdownTables)
         precondition(level1Bytes >= 1 && levelRatio >= 2 && mergeSliceBytes >= 1)
     }
 }

@@ -18,6 +18,7 @@ struct MetricsText {
         counter("vikdb_peer_sent_bytes_total", "Bytes sent to other nodes.", counters.wireBytes)
         snapshots(status, counters)
         engine(status, metrics)
+        pressure(metrics.pressure)
         gauge("vikdb_disk_free_bytes", "Free space of the log's or the tables' disk.", metrics.freeBytes)
         gauge("vikdb_disk_full", "Whether writes are refused because the disk is full.", status.isDiskFull ? 1 : 0)
     }
@@ -71,6 +72,20 @@ struct MetricsText {
         }
     }
 
+    private mutating func pressure(_ record: PressureRecord) {
+        gauge(
+            "vikdb_write_pressure", "How far flushes and merges are behind: 1: writes are slowed down, 2: stalled.",
+            UInt64(record.current.rawValue))
+        counter("vikdb_write_slowdowns_total", "Times that writes were slowed down.", record.slowdowns.count)
+        counter(
+            "vikdb_write_slowdown_seconds_total", "Time in which writes were slowed down.",
+            milliseconds: record.slowdowns.milliseconds)
+        counter("vikdb_write_stalls_total", "Times that writes were stalled.", record.stalls.count)
+        counter(
+            "vikdb_write_stall_seconds_total", "Time in which writes were stalled.",
+            milliseconds: record.stalls.milliseconds)
+    }
+
     // MARK: Lines
 
     private mutating func header(_ name: String, _ help: String, _ type: String) {
@@ -85,6 +100,11 @@ struct MetricsText {
     private mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
         header(name, help, "counter")
         text += "\(name) \(value)\n"
+    }
+
+    private mutating func counter(_ name: String, _ help: String, milliseconds: UInt64) {
+        header(name, help, "counter")
+        text += "\(name) \(Double(milliseconds) / 1_000)\n"
     }
 
     private mutating func labelled(_ name: String, _ member: MemberStatus, _ value: UInt64) {

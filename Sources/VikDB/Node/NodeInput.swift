@@ -64,6 +64,8 @@ package struct AppliedRun: Sendable {
     package let through: LogIndex
     /// One for each entry of the run, in order; nil for entries that are not commands.
     package let results: [CommandResult?]
+    /// Of its entries.
+    package let bytes: Int
 }
 
 /// Where inputs from other threads go; they reach ``NodeShell/handle(_:)`` on the node's loop, in order.

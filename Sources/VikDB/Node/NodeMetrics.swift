@@ -39,6 +39,7 @@ package struct NodeMetrics: Sendable, Equatable {
     package var waitingWrites = 0
     package var waitingReads = 0
     package var unappliedEntries: UInt64 = 0
+    package var pressure = PressureRecord()
     /// The tables, by level, and what is on its way to them.
     package var tables: [Int] = []
     package var tableBytes: [UInt64] = []

@@ -15,6 +15,8 @@ package struct NodeOptions: Sendable {
     /// The most entries, and about the most bytes, applied in one job.
     package var maxApplyEntries = 1_024
     package var maxApplyBytes = 4 << 20
+    /// Bytes of entries applied in a second while the engine asks for a slowdown.
+    package var slowedBytesPerSecond = 16 << 20
     /// Gets answered in one job of the read lane.
     package var maxReadsPerJob = 64
     /// How often the commit index is saved, and free space is looked at.

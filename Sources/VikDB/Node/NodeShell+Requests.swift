@@ -34,11 +34,20 @@ extension NodeShell {
         }
         if writes.count + proposals.count >= options.maxWaitingWrites
             || proposalBytes + core.unsettledBytes >= options.raft.maxUncommittedBytes
-            || core.applicable > applied + options.maxUnappliedEntries || engine.isStalled
+            || core.applicable > applied + options.maxUnappliedEntries || isEngineBehind
         {
             return .overloaded
         }
         return nil
+    }
+
+    /// Writes are not admitted that the engine would only apply when their time is up, or nearly so.
+    private var isEngineBehind: Bool {
+        switch engine.pressure {
+        case .none: false
+        case .slowdown: proposalBytes + writes.bytes >= throttle.bytesPerTick * (options.requestWaitTicks / 2)
+        case .stall: true
+        }
     }
 
     /// Whether a command is the deletion of one key, which makes room in the end.
@@ -61,7 +70,7 @@ extension NodeShell {
                 writes.append(
                     PendingWrites.Pending(
                         index: first + UInt64(offset), term: term, deadline: deadline, since: since,
-                        token: proposer.token, sink: proposer.sink))
+                        bytes: proposals[offset].readableBytes, token: proposer.token, sink: proposer.sink))
             }
         } else {
             // Too much waits for the disks.

@@ -50,6 +50,7 @@ package final class NodeShell {
     /// Everything up to here is in the engine.
     package internal(set) var applied: LogIndex
     var isApplying = false
+    var throttle: ApplyThrottle
     package internal(set) var isInBackground = false
     var backgroundRetryAt: UInt64 = 0
     var savedCommit: LogIndex
@@ -102,6 +103,7 @@ package final class NodeShell {
         // Starts at random, so that an answer to an earlier process of this node matches nothing.
         self.readContext = random.next()
         self.random = random
+        self.throttle = ApplyThrottle(options)
         self.applied = recovered.engine.appliedIndex
         self.savedCommit = recovered.state.hardState.commit
         if core.storeState != .entries, !identity.founders.isEmpty {
@@ -208,6 +210,8 @@ package final class NodeShell {
     private func tick() {
         now += 1
         core.tick()
+        throttle.tick()
+        notePressure()
         tickSnapshots()
         expire()
         // Members change seldom: a tick later is soon enough, and every round of the loop too often.
@@ -309,9 +313,10 @@ package final class NodeShell {
     private func applyCommitted() {
         let first = applied + 1
         let last = min(core.applicable, applied + UInt64(options.maxApplyEntries))
-        guard !isApplying, first <= last, !engine.isStalled, !isSwitchingState else { return }
+        guard !isApplying, first <= last, !isSwitchingState,
+            let maxBytes = throttle.beginRun(under: engine.pressure, maxBytes: options.maxApplyBytes)
+        else { return }
         isApplying = true
-        let maxBytes = options.maxApplyBytes
         let cached = core.cachedEntries(
             from: first, through: last, maxBytes: maxBytes, maxCount: options.maxApplyEntries)
         executor.submit(.apply) { [log, engine, inbox] in
@@ -319,15 +324,33 @@ package final class NodeShell {
                 let entries =
                     if let cached { cached } else { try log.read(from: first, through: last, maxBytes: maxBytes) }
                 let results = try engine.apply(entries)
-                inbox.post(.applied(AppliedRun(through: entries.last!.index, results: results)))
+                let bytes = entries.reduce(0) { $0 + $1.bytes.readableBytes }
+                inbox.post(.applied(AppliedRun(through: entries.last!.index, results: results, bytes: bytes)))
             } catch {
                 inbox.post(.failed(error))
             }
         }
     }
 
+    private func notePressure() {
+        let pressure = engine.pressure
+        if pressure > metrics.pressure.current {
+            let statistics = engine.statistics
+            logger.info(
+                pressure == .slowdown
+                    ? "flushes and merges are behind: writes are slowed down"
+                    : "flushes and merges are behind: writes are stalled",
+                metadata: [
+                    "level0_tables": "\(statistics.levels[0].tables)",
+                    "sealed_memtables": "\(statistics.sealedMemtables)",
+                ])
+        }
+        metrics.pressure.tick(pressure, milliseconds: UInt64(options.tickMilliseconds))
+    }
+
     private func finishApplying(_ run: AppliedRun) {
         isApplying = false
+        throttle.endRun(bytes: run.bytes)
         let first = applied + 1
         applied = run.through
         let time = MonotonicClock.nanoseconds

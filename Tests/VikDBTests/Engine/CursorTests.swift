@@ -149,6 +149,7 @@ struct CursorTests {
         options.memtableMaxBytes = 1 << 20
         options.blockBytes = 64
         options.level0MergeTables = 100
+        options.level0SlowdownTables = 100
         options.level0StallTables = 100
         change(&options)
         return try Engine.open(directory: "/db", fileSystem: MemoryFileSystem(), options: options)

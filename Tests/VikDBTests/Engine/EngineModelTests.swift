@@ -21,6 +21,7 @@ struct EngineModelTests {
         options.maxTableBytes = [1_000, 8_000, 100_000].randomElement(using: &random)!
         options.level0MergeTables = Int.random(in: 1...4, using: &random)
         options.level0StallTables = options.level0MergeTables + Int.random(in: 0...4, using: &random)
+        options.level0SlowdownTables = options.level0StallTables
         options.level1Bytes = [2_000, 20_000, 200_000].randomElement(using: &random)!
         options.levelRatio = UInt64.random(in: 2...10, using: &random)
         options.mergeSliceBytes = [1, 5_000, 1 << 20].randomElement(using: &random)!

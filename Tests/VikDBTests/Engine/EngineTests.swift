@@ -108,6 +108,25 @@ struct EngineTests {
         #expect(engine.statistics.levels[0].tables == 0)
     }
 
+    @Test func pressureFollowsLevelZero() throws {
+        let engine = try open {
+            $0.level0MergeTables = 2
+            $0.level0SlowdownTables = 3
+            $0.level0StallTables = 5
+        }
+        var log = TestLog()
+        for tables in 0..<5 {
+            #expect(engine.pressure == (tables < 3 ? .none : .slowdown), "\(tables) tables")
+            try log.put("key", "\(tables)")
+            try log.bringUp(engine)
+            engine.requestFlush()
+            try #require(engine.takeBackgroundJob()).run()
+        }
+        #expect(engine.pressure == .stall && engine.isStalled)
+        try engine.runJobs()
+        #expect(engine.pressure == .none)
+    }
+
     @Test func overwritesLeaveABoundedNumberOfTables() throws {
         let fileSystem = MemoryFileSystem()
         let engine = try open(fileSystem) {

@@ -141,6 +141,23 @@ import VikWire
         }
     }
 
+    @Test func metricsTellOfSlowdownsAndStalls() async throws {
+        var metrics = NodeMetrics()
+        for pressure in [.slowdown, .slowdown, .none, .slowdown, .stall, .slowdown, .stall] as [WritePressure] {
+            metrics.pressure.tick(pressure, milliseconds: 10)
+        }
+        try await GatewayHarness.run { [metrics] gateway in
+            gateway.service.metrics = metrics
+            let text = try #require(gateway.client().request("GET", "/metrics")).text
+            #expect(
+                text.split(separator: "\n").filter { $0.hasPrefix("vikdb_write_") } == [
+                    "vikdb_write_pressure 2", "vikdb_write_slowdowns_total 2",
+                    "vikdb_write_slowdown_seconds_total 0.04", "vikdb_write_stalls_total 2",
+                    "vikdb_write_stall_seconds_total 0.02",
+                ])
+        }
+    }
+
     @Test func probes() async throws {
         try await GatewayHarness.run { gateway in
             let client = gateway.client()

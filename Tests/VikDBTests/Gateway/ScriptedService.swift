@@ -10,6 +10,7 @@ final class ScriptedService: KeyValueService {
         var values: [[UInt8]: StoredValue] = [:]
         var index: LogIndex = 1
         var status: NodeStatus
+        var metrics = NodeMetrics()
         var dictated: Reply.Outcome?
         var isHolding = false
         var held: [(Reply, any ReplySink)] = []
@@ -38,6 +39,11 @@ final class ScriptedService: KeyValueService {
     var status: NodeStatus {
         get { state.withLock { $0.status } }
         set { state.withLock { $0.status = newValue } }
+    }
+
+    var metrics: NodeMetrics {
+        get { state.withLock { $0.metrics } }
+        set { state.withLock { $0.metrics = newValue } }
     }
 
     /// Every request is answered so, until nil.
@@ -122,7 +128,6 @@ final class ScriptedService: KeyValueService {
     }
 
     var counters: NodeCounters { NodeCounters() }
-    var metrics: NodeMetrics { NodeMetrics() }
     /// What operators asked.
     var wishes: [AdminRequest] { state.withLock { $0.wishes } }
 

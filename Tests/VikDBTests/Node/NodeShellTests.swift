@@ -22,7 +22,9 @@ import VikDB
         try #require(node.engine.isStalled)
         let refused = node.put(value)
         let read = node.get()
-        node.run(.log, .apply, .read)
+        node.tick(3)
+        #expect(node.metrics.pressure.current == .stall)
+        #expect(node.metrics.pressure.stalls.count == 1 && node.metrics.pressure.stalls.milliseconds == 30)
         guard case .notApplied(.overloaded)? = node.outcome(of: refused) else {
             Issue.record("a write at a stalled engine ended as \(String(describing: node.outcome(of: refused)))")
             return
@@ -38,6 +40,9 @@ import VikDB
             Issue.record("a write after the flush ended as \(String(describing: node.outcome(of: accepted)))")
             return
         }
+        node.tick()
+        #expect(node.metrics.pressure.current == .none && node.metrics.pressure.stalls.milliseconds == 30)
+        #expect(node.metrics.pressure.slowdowns.count == 0)
     }
 
     /// A read whose index a majority has confirmed waited for the engine: no lack of a majority.

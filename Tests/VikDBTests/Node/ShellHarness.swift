@@ -56,6 +56,7 @@ final class ShellHarness {
 
     var core: RaftCore { shell.core }
     var status: NodeStatus { board.status }
+    var metrics: NodeMetrics { board.metrics }
     var failure: StorageError? { shell.failure }
 
     // MARK: Time and jobs
@@ -69,6 +70,13 @@ final class ShellHarness {
             shell.pump()
             for job in executor.takeAll(lanes) { job() }
         } while inbox.isWaiting || executor.isWaiting(lanes)
+    }
+
+    /// Runs the jobs of a lane that wait, and none that follow from them.
+    func runOnce(_ lane: Lane) {
+        run([])
+        for job in executor.takeAll([lane]) { job() }
+        run([])
     }
 
     func tick(_ count: Int = 1, running lanes: [Lane] = [.log, .apply, .read]) {

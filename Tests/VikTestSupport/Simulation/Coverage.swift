@@ -27,6 +27,7 @@ package struct Coverage: Sendable {
         case segmentsRotated = "runs in which a log segment was rotated"
         case memtablesFlushed = "runs in which a memtable was flushed"
         case merges = "runs in which tables were merged"
+        case slowdowns = "runs in which an engine asked for a slowdown"
         case logReplayed = "engine caught up from the log after restart"
         case fetches = "old entries fetched for a slow follower"
         case wipes = "disks wiped"

@@ -207,6 +207,7 @@ extension Simulation {
         let statistics = process.engine.statistics
         if statistics.flushed.index > 0 { coverage[.memtablesFlushed] = 1 }
         if statistics.levels.dropFirst().contains(where: { $0.tables > 0 }) { coverage[.merges] = 1 }
+        if process.engine.pressure == .slowdown { coverage[.slowdowns] = 1 }
         if process.log.bytesOnDisk >= UInt64(2 * profile.logOptions.segmentBytes) { coverage[.segmentsRotated] = 1 }
     }
 

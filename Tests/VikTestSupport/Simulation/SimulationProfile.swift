@@ -63,6 +63,7 @@ package struct SimulationProfile: Sendable {
         engineOptions.blockBytes = 512
         engineOptions.maxTableBytes = 32 << 10
         engineOptions.level0MergeTables = 2
+        engineOptions.level0SlowdownTables = 3
         engineOptions.level0StallTables = 4
         engineOptions.level1Bytes = 64 << 10
         engineOptions.levelRatio = 2
@@ -135,5 +136,6 @@ package struct SimulationProfile: Sendable {
         engineOptions.maxUnflushedLogBytes = [4 << 10, 64 << 10].randomElement(using: &random)!
         nodeOptions.leaderWaitTicks = min(40, nodeOptions.requestWaitTicks)
         syncTime = [10...100, 100...2_000, 1_000...20_000].randomElement(using: &random)!
+        nodeOptions.slowedBytesPerSecond = [20 << 10, 200 << 10, 16 << 20].randomElement(using: &random)!
     }
 }

@@ -11,6 +11,11 @@ extension ProcessTests {
                 let total: Double
             }
 
+            struct Held: Decodable {
+                let slowed: Double
+                let stalled: Double
+            }
+
             struct Latency: Decodable {
                 let p50: Double
                 let max: Double
@@ -25,6 +30,7 @@ extension ProcessTests {
                 let found: Int?
                 let keys: Int?
                 let latencyUs: Latency?
+                let heldBackSeconds: Held?
                 let writeAmplification: Amplification?
                 let spaceAmplification: Amplification?
             }
@@ -162,6 +168,17 @@ extension ProcessTests {
             #expect(size.tables > 0.9)
             #expect((12_300...13_000).contains(figures[1].operations))
             #expect((12_300...13_000).contains(try #require(figures[2].found)))
+        }
+
+        /// Memtables fill faster than they are flushed, and flushes go before merges.
+        @Test func writersAreHeldBackWhileMergesAreBehind() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let flags = ["--num", "100000", "--memtable-size", "65536", "--dir", directory.path]
+            let figures = try figures("fillrandom,readseq", flags, in: directory.path)
+            let held = try #require(figures[0].heldBackSeconds)
+            #expect(held.slowed > 0 && held.stalled > 0 && held.slowed + held.stalled < figures[0].seconds)
+            #expect(figures[1].heldBackSeconds == nil)
         }
 
         @Test(arguments: [

@@ -13,8 +13,11 @@ import VikWire
 final class LocalStore: Sendable {
     private static let term: Term = 1
     private static let replayBytes = 4 << 20
-    /// How long a writer, and who waits for the background, sleeps before it looks again.
+    /// How long a stalled writer, and who waits for the background, sleeps before it looks again.
     private static let stallMicroseconds: UInt32 = 100
+    /// While slowed down, a writer sleeps so long for so many bytes, which is a node's 16 MiB a second.
+    private static let slowdownMicroseconds: UInt32 = 1_000
+    private static let slowdownBytes = 16 << 10
 
     private struct Queue {
         var commands: [ByteBuffer] = []
@@ -27,6 +30,9 @@ final class LocalStore: Sendable {
         /// Of those that joined, how many are written.
         var written = 0
         var failure: StorageError?
+        /// Of what was written, bytes that a slowdown has yet to sleep for.
+        var unpaidBytes = 0
+        var heldBack = HeldBack()
         /// The group being written; kept for its capacity.
         var group: [ByteBuffer] = []
     }
@@ -117,11 +123,12 @@ final class LocalStore: Sendable {
     }
 
     private func writeGroup(_ writer: inout Writer, isSynced: Bool) throws(StorageError) {
-        try waitWhileStalled()
+        try waitForBackground(&writer)
         writer.group.removeAll(keepingCapacity: true)
         queue.withLock { swap(&$0.commands, &writer.group) }
         let entries = Entry.batch(
             from: writer.lastIndex + 1, term: Self.term, kind: .command, payloads: writer.group)
+        writer.unpaidBytes += writer.group.reduce(0) { $0 + $1.readableBytes }
         try log.append(entries)
         if isSynced { try log.sync() }
         _ = try engine.apply(entries)
@@ -135,6 +142,31 @@ final class LocalStore: Sendable {
             try startBackgroundJob()
             usleep(Self.stallMicroseconds)
         }
+    }
+
+    /// Waits while the engine is stalled, and for what was written before while it asks for a slowdown.
+    private func waitForBackground(_ writer: inout Writer) throws(StorageError) {
+        while true {
+            switch engine.pressure {
+            case .none:
+                writer.unpaidBytes = 0
+                return
+            case .slowdown:
+                guard writer.unpaidBytes >= Self.slowdownBytes else { return }
+                writer.heldBack.slowed += Self.sleep(Self.slowdownMicroseconds)
+                writer.unpaidBytes -= Self.slowdownBytes
+            case .stall:
+                writer.heldBack.stalled += Self.sleep(Self.stallMicroseconds)
+            }
+            try startBackgroundJob()
+        }
+    }
+
+    /// - Returns: nanoseconds that it took.
+    private static func sleep(_ microseconds: UInt32) -> UInt64 {
+        let start = MonotonicClock.nanoseconds
+        usleep(microseconds)
+        return MonotonicClock.nanoseconds - start
     }
 
     // MARK: Background
@@ -178,6 +210,9 @@ final class LocalStore: Sendable {
 
     func view() -> EngineView { engine.view() }
 
+    /// For how long writers were held back since the store was opened.
+    var heldBack: HeldBack { writer.withLock(\.heldBack) }
+
     /// Bytes written to log and tables since the store was opened.
     var written: (log: Int, tables: Int) { files.written }
 
@@ -185,4 +220,10 @@ final class LocalStore: Sendable {
     var size: (log: Int, tables: Int) {
         (Int(log.bytesOnDisk), Int(engine.statistics.tableBytes))
     }
+}
+
+/// Nanoseconds that writers slept because flushes and merges were behind. A plain value.
+struct HeldBack: Sendable {
+    var slowed: UInt64 = 0
+    var stalled: UInt64 = 0
 }

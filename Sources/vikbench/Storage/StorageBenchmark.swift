@@ -38,11 +38,15 @@ struct StorageBenchmark {
 
     private mutating func measure(_ workload: StorageWorkload) throws -> StorageFigures {
         let before = store.written
+        let heldBefore = store.heldBack
         let counts = try run(workload)
+        let held = store.heldBack
         var figures = StorageFigures(workload, counts, plan)
         // Not measured: what the background still has to do belongs to what was written, not to what comes next.
         try store.settle()
         if workload.isWrite {
+            figures.heldBack = StorageFigures.Held(
+                slowed: held.slowed - heldBefore.slowed, stalled: held.stalled - heldBefore.stalled)
             let after = store.written
             figures.writeAmplification = .init(
                 (log: after.log - before.log, tables: after.tables - before.tables),

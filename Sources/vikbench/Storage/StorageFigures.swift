@@ -47,6 +47,18 @@ struct StorageFigures: Sendable, Encodable {
         var max: Double
     }
 
+    /// Seconds that writers slept because flushes and merges were behind.
+    struct Held: Sendable, Encodable {
+        var slowed: Double
+        var stalled: Double
+
+        /// - Parameters: nanoseconds.
+        init(slowed: UInt64, stalled: UInt64) {
+            self.slowed = Double(slowed) / 1e9
+            self.stalled = Double(stalled) / 1e9
+        }
+    }
+
     /// Log and tables each by the bytes of keys and values.
     struct Amplification: Sendable, Encodable {
         var log: Double
@@ -74,6 +86,7 @@ struct StorageFigures: Sendable, Encodable {
     /// Of fillsync: the keys that it chose from.
     var keys: Int?
     var latency: Latency?
+    var heldBack: Held?
     var writeAmplification: Amplification?
     var spaceAmplification: Amplification?
 
@@ -83,6 +96,7 @@ struct StorageFigures: Sendable, Encodable {
         case operationsPerSecond = "ops_per_second"
         case megabytesPerSecond = "mb_per_second"
         case latency = "latency_us"
+        case heldBack = "held_back_seconds"
         case writeAmplification = "write_amplification"
         case spaceAmplification = "space_amplification"
     }
@@ -125,6 +139,9 @@ struct StorageFigures: Sendable, Encodable {
                 formatted(
                     "    latency, us: p50 %.2f, p99 %.2f, p99.9 %.2f, max %.2f", latency.p50, latency.p99,
                     latency.p999, latency.max))
+        }
+        if let held = heldBack, held.slowed + held.stalled > 0 {
+            lines.append(formatted("    held back: slowed down %.3f s, stalled %.3f s", held.slowed, held.stalled))
         }
         if let written = writeAmplification { lines.append("    written, " + written.text) }
         if let size = spaceAmplification { lines.append("    on disk, " + size.text) }

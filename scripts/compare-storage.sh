@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures VikDB's log and engine beside RocksDB: the same workloads of `vikbench storage` and of db_bench, in turns on
-# this machine, one thread each. Prints the median operations per second of both and their ratio.
+# this machine. Prints the median operations per second of both and their ratio.
 #
-#     scripts/compare-storage.sh [RUNS] [KEYS] [WORKLOAD,…] [CACHE-MIB]
+#     scripts/compare-storage.sh [RUNS] [KEYS] [WORKLOAD,…] [CACHE-MIB] [THREADS]
 #
 # Reads at random are a million at most, so that a large store is not read as often as it has keys.
 # In $TMPDIR, or /tmp, it takes about 1.5 KB for each key.
@@ -13,6 +13,7 @@ runs=${1:-5}
 keys=${2:-1000000}
 workloads=${3:-fillseq,fillrandom,readrandom,readmissing,readseq,readreverse,seekrandom,fillsync}
 cache_mib=${4:-512}
+threads=${5:-1}
 readonly key_bytes=16 value_bytes=256 cache_bytes=$((cache_mib << 20)) memtable_bytes=$((64 << 20)) seek_nexts=100
 random_reads=$((keys < 1000000 ? keys : 1000000))
 # Each waits for the disk.
@@ -40,14 +41,14 @@ rocksdb() {
     shift 2
     db_bench --db="$directory/rocksdb-$store" --benchmarks="$workloads" --num="$keys" --key_size=$key_bytes \
         --value_size=$value_bytes --cache_size=$cache_bytes --write_buffer_size=$memtable_bytes --bloom_bits=10 \
-        --compression_type=none --threads=1 --seek_nexts=$seek_nexts "$@" 2>"$directory/errors" | figures db_bench
+        --compression_type=none --threads="$threads" --seek_nexts=$seek_nexts "$@" 2>"$directory/errors" | figures db_bench
 }
 
 vikdb() {
     local store=$1 workloads=$2
     shift 2
     ./vikbench storage "$workloads" --db "$directory/vikdb-$store" --num "$keys" --key-size $key_bytes \
-        --value-size $value_bytes --cache-size $cache_bytes --memtable-size $memtable_bytes --threads 1 \
+        --value-size $value_bytes --cache-size $cache_bytes --memtable-size $memtable_bytes --threads "$threads" \
         --seek-nexts $seek_nexts --no-histogram "$@" | figures vikbench
 }
 

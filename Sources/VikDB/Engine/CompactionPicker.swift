@@ -18,10 +18,12 @@ package struct CompactionPlan: Equatable, Sendable {
 /// Decides what to merge next. A plain value without state: the same tables, the same plan.
 ///
 /// Every level has a score, its size in units of its limit; the highest one of at least 1 is merged. Level 0 counts
-/// tables, since every read asks all of them, and goes down as a whole: its tables overlap, and an older one must never
-/// end up above a newer one. From other levels goes the table that drags along the fewest bytes for its size. Small
-/// neighbours on the level below join in, so that many small flushes do not leave as many small tables. Where nothing
-/// overlaps, as when keys are written in their order, tables of a fair size only change their level.
+/// tables, since every read asks all of them. An older one must never end up above a newer one, so that all of them go
+/// down at once that overlap, one through another; where keys come from several ranges, the range with the most tables
+/// goes first, and what lies between the ranges is left alone. From other levels goes the table that drags along the
+/// fewest bytes for its size. Small neighbours on the level below join in, so that many small flushes do not leave as
+/// many small tables. Where nothing overlaps, as when keys are written in their order, tables of a fair size only change
+/// their level.
 package struct CompactionPicker: Sendable {
     package var level0Tables: Int
     package var level1Bytes: UInt64
@@ -44,11 +46,33 @@ package struct CompactionPicker: Sendable {
             limit *= Double(levelRatio)
         }
         guard best.score >= 1 else { return nil }
-        let upper = best.level == 0 ? levels[0] : [cheapest(of: levels[best.level], over: levels[best.level + 1])]
+        let upper =
+            best.level == 0
+            ? overlapping(levels[0]) : [cheapest(of: levels[best.level], over: levels[best.level + 1])]
         let lower = joining(upper, levels[best.level + 1])
         return CompactionPlan(
             level: best.level, upper: upper.map(\.number), lower: lower.map(\.number),
             isMove: lower.isEmpty && (upper.count == 1 || !upper.contains(where: isSmall) && areDisjoint(upper)))
+    }
+
+    /// Of the groups in which tables overlap, one through another, the largest; all tables if no two overlap.
+    private func overlapping(_ tables: [TableMetadata]) -> [TableMetadata] {
+        let sorted = tables.sorted { InternalKey.precedes($0.smallest, $1.smallest) }
+        var groups: [[TableMetadata]] = []
+        var largest: [UInt8] = []
+        for table in sorted {
+            if groups.isEmpty || InternalKey.stemPrecedes(largest, table.smallest) {
+                groups.append([table])
+                largest = table.largest
+            } else {
+                groups[groups.count - 1].append(table)
+                if InternalKey.precedes(largest, table.largest) { largest = table.largest }
+            }
+        }
+        let most = groups.max { $0.count < $1.count }!
+        guard most.count > 1 else { return tables }
+        let numbers = Set(most.map(\.number))
+        return tables.filter { numbers.contains($0.number) }
     }
 
     private func areDisjoint(_ tables: [TableMetadata]) -> Bool {

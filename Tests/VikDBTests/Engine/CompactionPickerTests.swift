@@ -24,12 +24,22 @@ struct CompactionPickerTests {
         #expect(picker.pick(levels(level0, level1)) == nil)
     }
 
-    @Test func level0GoesDownAsAWholeWithWhatItOverlaps() {
-        let level0 = [table(4, 30...35), table(3, 12...14), table(2, 0...3), table(1, 33...39)]
+    @Test func whatHangsTogetherOnLevel0GoesDownWithWhatItOverlaps() {
+        // 4 and 2 meet only through the others.
+        let level0 = [table(4, 30...35), table(3, 12...14), table(2, 0...13), table(1, 14...30)]
         let level1 = [table(10, 0...9), table(11, 10...19), table(12, 20...29), table(13, 36...50), table(14, 60...69)]
         #expect(
             picker.pick(levels(level0, level1))
-                == CompactionPlan(level: 0, upper: [4, 3, 2, 1], lower: [10, 11, 12, 13]))
+                == CompactionPlan(level: 0, upper: [4, 3, 2, 1], lower: [10, 11, 12]))
+    }
+
+    @Test func ofSeveralRangesTheFullestGoesDownAlone() {
+        let level0 = [table(5, 80...85), table(4, 3...8), table(3, 82...84), table(2, 0...3), table(1, 85...90)]
+        let level1 = [table(10, 0...9), table(11, 10...79), table(12, 80...81), table(13, 91...99)]
+        #expect(
+            picker.pick(levels(level0, level1)) == CompactionPlan(level: 0, upper: [5, 3, 1], lower: [12]))
+        // What is left of level 0 is not due.
+        #expect(picker.pick(levels([level0[1], level0[3]], level1)) == nil)
     }
 
     @Test func theTableThatDragsTheLeastGoesDown() {

@@ -13,6 +13,7 @@ import VikWire
         var options = EngineOptions()
         options.memtableMaxBytes = EngineOptions.minMemtableBytes
         options.level0MergeTables = tables + 1
+        options.level0SlowdownTables = 2 * tables + 2
         options.level0StallTables = 2 * tables + 2
         options.maxOpenTables = maxTables
         options.maxOpenTableBytes = maxBytes
@@ -58,6 +59,7 @@ import VikWire
     private func engine(reopened maxBytes: Int) throws -> Engine {
         var options = EngineOptions()
         options.level0MergeTables = 100
+        options.level0SlowdownTables = 100
         options.level0StallTables = 100
         options.maxOpenTableBytes = maxBytes
         return try Engine.open(directory: "/tables", fileSystem: files, options: options)

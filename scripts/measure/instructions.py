@@ -5,7 +5,7 @@
 
 Each workload of `vikbench storage` runs twice, the second time with more operations; what the thread that does them
 took more is divided by what it did more, so that start and end do not count. --profile shows the functions that took
-the most. Needs ./vikbench (make build) and valgrind; takes about two minutes.
+the most. Needs ./vikbench (make build), valgrind and binutils; takes about two minutes.
 """
 
 import argparse
@@ -32,8 +32,8 @@ OPERATIONS = [
 ]
 
 
-def vikbench(directory, workload, arguments, prefix=()):
-    command = [*prefix, "./vikbench", "storage", workload, "--db", directory, "--num", str(KEYS), "--no-histogram",
+def vikbench(scratch, directory, workload, arguments, prefix=()):
+    command = [*prefix, f"{scratch}/vikbench", "storage", workload, "--db", directory, "--num", str(KEYS), "--no-histogram",
                "--seed", "1", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -46,7 +46,7 @@ def counted(scratch, workload, flag, count, arguments, profile=False):
     output = os.path.join(scratch, "callgrind")
     for old in glob.glob(output + "*"):
         os.remove(old)
-    vikbench(store, workload, [flag, str(count), *arguments],
+    vikbench(scratch, store, workload, [flag, str(count), *arguments],
              ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={output}"])
     last = max(glob.glob(output + "-*"), key=lambda path: int(path.rsplit("-", 1)[1]))
     if profile:
@@ -61,7 +61,9 @@ def main():
     flags = parser.parse_args()
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
     with tempfile.TemporaryDirectory() as scratch:
-        vikbench(os.path.join(scratch, "store"), "fillseq", [])
+        # Valgrind 3.19 gives up on the debugging information of newer compilers.
+        subprocess.run(["strip", "--strip-debug", "-o", f"{scratch}/vikbench", "vikbench"], check=True)
+        vikbench(scratch, os.path.join(scratch, "store"), "fillseq", [])
         print(f"{'instructions for each':32}{'':>10}")
         for name, workload, flag, fewer, more, arguments in OPERATIONS:
             few = counted(scratch, workload, flag, fewer, arguments)

@@ -2,8 +2,7 @@ import NIOCore
 
 /// The payload of an entry of kind ``EntryKind/command``: one client's request, all of it or none.
 ///
-/// Encoded once, by the gateway; read by the engine when it is applied, operation by operation and without copies. What
-/// writes is inlinable, so that it is compiled for the caller's kind of bytes.
+/// Encoded once, by the gateway; read by the engine when it is applied, operation by operation and without copies.
 ///
 ///     offset size
 ///     0      4    number of operations (1...1000)
@@ -18,36 +17,29 @@ package enum Command {
     package static let putKind: UInt8 = 1
     package static let deleteKind: UInt8 = 2
 
-    @inlinable
     package static func writeHeader(operationCount: Int, into buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt32(operationCount))
     }
 
-    @inlinable
-    package static func writePut(
-        key: some Collection<UInt8>, value: some Collection<UInt8>, into buffer: inout ByteBuffer
-    ) {
+    package static func writePut(key: RawSpan, value: RawSpan, into buffer: inout ByteBuffer) {
         writeOperation(putKind, key: key, value: value, into: &buffer)
     }
 
-    @inlinable
-    package static func writeDelete(key: some Collection<UInt8>, into buffer: inout ByteBuffer) {
-        writeOperation(deleteKind, key: key, value: EmptyCollection(), into: &buffer)
+    package static func writeDelete(key: RawSpan, into buffer: inout ByteBuffer) {
+        writeOperation(deleteKind, key: key, value: RawSpan(), into: &buffer)
     }
 
     /// A command of one put.
-    @inlinable
-    package static func put(key: some Collection<UInt8>, value: some Collection<UInt8>) -> ByteBuffer {
+    package static func put(key: RawSpan, value: RawSpan) -> ByteBuffer {
         var buffer = ByteBuffer()
-        buffer.reserveCapacity(headerBytes + operationHeaderBytes + key.count + value.count)
+        buffer.reserveCapacity(headerBytes + operationHeaderBytes + key.byteCount + value.byteCount)
         writeHeader(operationCount: 1, into: &buffer)
         writePut(key: key, value: value, into: &buffer)
         return buffer
     }
 
     /// A command of one delete.
-    @inlinable
-    package static func delete(key: some Collection<UInt8>) -> ByteBuffer {
+    package static func delete(key: RawSpan) -> ByteBuffer {
         var buffer = ByteBuffer()
         writeHeader(operationCount: 1, into: &buffer)
         writeDelete(key: key, into: &buffer)
@@ -55,18 +47,20 @@ package enum Command {
     }
 
     /// In one go: to ask the buffer for room field by field takes longer than to copy a small value.
-    @inlinable @inline(__always)
-    static func writeOperation(
-        _ kind: UInt8, key: some Collection<UInt8>, value: some Collection<UInt8>, into buffer: inout ByteBuffer
-    ) {
-        let (keyLength, valueLength) = (key.count, value.count)
+    private static func writeOperation(_ kind: UInt8, key: RawSpan, value: RawSpan, into buffer: inout ByteBuffer) {
+        let (keyLength, valueLength) = (key.byteCount, value.byteCount)
         let length = operationHeaderBytes + keyLength + valueLength
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { space in
             space.storeBytes(of: kind, as: UInt8.self)
             space.storeBytes(of: UInt16(keyLength).bigEndian, toByteOffset: 1, as: UInt16.self)
             space.storeBytes(of: UInt32(valueLength).bigEndian, toByteOffset: 3, as: UInt32.self)
-            UnsafeMutableRawBufferPointer(rebasing: space[operationHeaderBytes...]).copyBytes(from: key)
-            UnsafeMutableRawBufferPointer(rebasing: space[(operationHeaderBytes + keyLength)...]).copyBytes(from: value)
+            key.withUnsafeBytes {
+                UnsafeMutableRawBufferPointer(rebasing: space[operationHeaderBytes...]).copyMemory(from: $0)
+            }
+            value.withUnsafeBytes {
+                UnsafeMutableRawBufferPointer(rebasing: space[(operationHeaderBytes + keyLength)...])
+                    .copyMemory(from: $0)
+            }
             return length
         }
     }
@@ -125,5 +119,24 @@ package enum Command {
             return .success(count)
         }
         return try outcome.get()
+    }
+}
+
+/// The same for arrays.
+extension Command {
+    package static func writePut(key: [UInt8], value: [UInt8], into buffer: inout ByteBuffer) {
+        writePut(key: key.span.bytes, value: value.span.bytes, into: &buffer)
+    }
+
+    package static func writeDelete(key: [UInt8], into buffer: inout ByteBuffer) {
+        writeDelete(key: key.span.bytes, into: &buffer)
+    }
+
+    package static func put(key: [UInt8], value: [UInt8]) -> ByteBuffer {
+        put(key: key.span.bytes, value: value.span.bytes)
+    }
+
+    package static func delete(key: [UInt8]) -> ByteBuffer {
+        delete(key: key.span.bytes)
     }
 }

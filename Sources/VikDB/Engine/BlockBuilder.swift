@@ -1,7 +1,7 @@
 import Glibc
 import NIOCore
 
-/// Builds the contents of one data or index block, see ``BlockCursor``. Bound to one job.
+/// Builds the contents of one data or index block, see ``Block``. Bound to one job.
 package struct BlockBuilder: ~Copyable {
     private let restartInterval: Int
     private var contents = ByteBuffer()
@@ -30,7 +30,8 @@ package struct BlockBuilder: ~Copyable {
             restarts.append(UInt32(contents.readableBytes))
             sinceRestart = 0
         } else {
-            shared = sharedPrefix(key)
+            shared = InternalKey.sharedBytes(
+                key.baseAddress!, lastKey.baseAddress!, atMost: min(key.count, lastKey.count))
         }
         contents.writeMultipleIntegers(UInt16(shared), UInt16(key.count - shared), UInt32(value.count))
         contents.writeBytes(UnsafeRawBufferPointer(rebasing: key[shared...]))
@@ -48,19 +49,5 @@ package struct BlockBuilder: ~Copyable {
         contents.clear()
         restarts.removeAll(keepingCapacity: true)
         sinceRestart = 0
-    }
-
-    private func sharedPrefix(_ key: UnsafeRawBufferPointer) -> Int {
-        let limit = min(key.count, lastKey.count)
-        var shared = 0
-        while shared + 8 <= limit {
-            let difference =
-                key.loadUnaligned(fromByteOffset: shared, as: UInt64.self).littleEndian
-                ^ lastKey.loadUnaligned(fromByteOffset: shared, as: UInt64.self).littleEndian
-            if difference != 0 { return shared + difference.trailingZeroBitCount / 8 }
-            shared += 8
-        }
-        while shared < limit, key[shared] == lastKey[shared] { shared += 1 }
-        return shared
     }
 }

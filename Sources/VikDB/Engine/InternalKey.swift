@@ -29,7 +29,7 @@ enum VersionKind: UInt8, Sendable {
 package enum InternalKey {
     package static let trailerBytes = 13
     package static let minBytes = 1 + trailerBytes
-    package static let maxBytes = 1 + WireLimits.maxKeyBytes + trailerBytes
+    package static var maxBytes: Int { 1 + WireLimits.maxKeyBytes + trailerBytes }
 
     /// Negative, zero or positive, as memcmp. Both keys have at least ``minBytes``.
     @inline(__always)
@@ -39,12 +39,35 @@ package enum InternalKey {
         let order = memcmp(left.baseAddress!, right.baseAddress!, min(leftStem, rightStem))
         if order != 0 { return Int(order) }
         if leftStem != rightStem { return leftStem - rightStem }
-        let leftIndex = left.loadUnaligned(fromByteOffset: leftStem, as: UInt64.self).bigEndian
-        let rightIndex = right.loadUnaligned(fromByteOffset: rightStem, as: UInt64.self).bigEndian
+        return compareTrailers(left.baseAddress! + leftStem, right.baseAddress! + rightStem)
+    }
+
+    /// The order of two versions of one key, by their trailers: the newest one first.
+    @inline(__always)
+    static func compareTrailers(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer) -> Int {
+        let leftIndex = left.loadUnaligned(as: UInt64.self).bigEndian
+        let rightIndex = right.loadUnaligned(as: UInt64.self).bigEndian
         if leftIndex != rightIndex { return leftIndex > rightIndex ? -1 : 1 }
-        let leftOrdinal = left.loadUnaligned(fromByteOffset: leftStem + 8, as: UInt32.self).bigEndian
-        let rightOrdinal = right.loadUnaligned(fromByteOffset: rightStem + 8, as: UInt32.self).bigEndian
+        let leftOrdinal = left.loadUnaligned(fromByteOffset: 8, as: UInt32.self).bigEndian
+        let rightOrdinal = right.loadUnaligned(fromByteOffset: 8, as: UInt32.self).bigEndian
         return Int(rightOrdinal) - Int(leftOrdinal)
+    }
+
+    /// How many bytes, of `limit`, are the same from both places on.
+    @inline(__always)
+    static func sharedBytes(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, atMost limit: Int) -> Int {
+        var shared = 0
+        while shared + 8 <= limit {
+            let difference =
+                left.loadUnaligned(fromByteOffset: shared, as: UInt64.self).littleEndian
+                ^ right.loadUnaligned(fromByteOffset: shared, as: UInt64.self).littleEndian
+            if difference != 0 { return shared + difference.trailingZeroBitCount / 8 }
+            shared += 8
+        }
+        while shared < limit,
+            left.load(fromByteOffset: shared, as: UInt8.self) == right.load(fromByteOffset: shared, as: UInt8.self)
+        { shared += 1 }
+        return shared
     }
 
     /// Space and key, without the trailer.
@@ -118,7 +141,8 @@ package struct SearchKey: ~Copyable {
     /// - Parameter bound: the newest index to find; 0 sorts after all versions of the key.
     package init(_ space: KeySpace, _ key: UnsafeRawBufferPointer, bound: LogIndex) {
         let count = 1 + key.count + InternalKey.trailerBytes
-        let target = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 1)
+        // By malloc, which is faster than what aligns memory.
+        let target = malloc(count)!
         InternalKey.write(
             to: target, space: space, key: key, index: bound, ordinal: bound == 0 ? 0 : .max, kind: .put)
         bytes = UnsafeRawBufferPointer(start: target, count: count)
@@ -141,6 +165,6 @@ package struct SearchKey: ~Copyable {
     }
 
     deinit {
-        bytes.deallocate()
+        free(UnsafeMutableRawPointer(mutating: bytes.baseAddress!))
     }
 }

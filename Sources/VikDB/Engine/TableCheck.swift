@@ -36,8 +36,8 @@ struct TableCheck {
             let index = try file.block(file.footer.index, .index)
             var end: UInt64 = 0
             var entry = BlockCursor()
-            try entry.open(index)
-            try entry.seekToFirst()
+            entry.open(index)
+            entry.seekToFirst()
             guard entry.isValid else { throw index.damaged("the index is empty") }
             while entry.isValid {
                 let handle = try file.dataHandle(entry.value)
@@ -53,7 +53,7 @@ struct TableCheck {
                 blocks += 1
                 progress.add(handle.end - handle.offset)
                 read = min(handle.end, file.bytes)
-                try entry.next()
+                entry.next()
             }
             for handle in [file.footer.filter, file.footer.properties, file.footer.index] {
                 guard handle.offset == end else { throw gap(from: end, to: handle.offset) }
@@ -90,11 +90,11 @@ struct TableCheck {
         _ block: Block, upTo bound: UnsafeRawBufferPointer, _ filter: Block?, _ index: Block
     ) throws(StorageError) {
         var cursor = BlockCursor()
-        try cursor.open(block)
-        try cursor.seekToFirst()
+        cursor.open(block)
+        cursor.seekToFirst()
         guard cursor.isValid else { throw block.damaged("a block without a key") }
         var search = BlockCursor()
-        try search.open(block)
+        search.open(block)
         let isInOrder = lastBound.withUnsafeBytes { $0.isEmpty || InternalKey.compare($0, cursor.key) < 0 }
         guard isInOrder else {
             throw block.damaged("its first key does not follow what the index says of the block before")
@@ -108,12 +108,12 @@ struct TableCheck {
                 }
             }
             // A reader finds the key by the restarts.
-            try search.seek(cursor.key)
+            search.seek(cursor.key)
             guard search.isValid, search.value.baseAddress == cursor.value.baseAddress else {
                 throw block.damaged("a key is not found where it is")
             }
             count(cursor.key, cursor.value)
-            try cursor.next()
+            cursor.next()
         }
         let isWithin = lastKey.withUnsafeBytes { InternalKey.compare($0, bound) <= 0 }
         guard isWithin else {

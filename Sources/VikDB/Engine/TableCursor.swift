@@ -14,67 +14,67 @@ final class TableCursor: Cursor {
 
     override func seek(_ target: UnsafeRawBufferPointer) throws(StorageError) {
         try openTable()
-        try index.seek(target)
+        index.seek(target)
         guard index.isValid else {
             isValid = false
             return
         }
         try openBlock()
-        try data.seek(target)
+        data.seek(target)
         try settle()
     }
 
     override func next() throws(StorageError) {
-        try data.next()
+        data.next()
         try settle()
     }
 
     override func seek(before target: UnsafeRawBufferPointer) throws(StorageError) {
         try openTable()
-        try index.seek(target)
+        index.seek(target)
         // The block that may have the target, if any: no block after it has a lesser key.
         guard index.isValid else { return try seekToLast() }
         try openBlock()
-        try data.seek(before: target)
+        data.seek(before: target)
         try settleBackward()
     }
 
     override func seekToLast() throws(StorageError) {
         try openTable()
-        try index.seekToLast()
+        index.seekToLast()
         try openBlock()
-        try data.seekToLast()
+        data.seekToLast()
         try settleBackward()
     }
 
     override func previous() throws(StorageError) {
-        try data.previous()
+        data.previous()
         try settleBackward()
     }
 
     private func openTable() throws(StorageError) {
         guard reader == nil else { return }
         let opened = try table.reader()
-        try index.open(opened.index)
+        index.open(opened.index)
         reader = opened
     }
 
     /// Opens the data block at which the index stands.
     private func openBlock() throws(StorageError) {
         guard let reader else { preconditionFailure("the table is open once it was searched") }
-        try data.open(try reader.dataBlock(index.value, fillCache: fillCache))
+        data.open(try reader.dataBlock(index.value, fillCache: fillCache))
     }
 
     /// Goes on to the next block where one ends, and publishes the position.
     private func settle() throws(StorageError) {
         while !data.isValid {
-            try index.next()
+            index.next()
             guard index.isValid else {
                 isValid = false
                 return
             }
             try openBlock()
-            try data.seekToFirst()
+            data.seekToFirst()
         }
         publish()
     }
@@ -82,13 +82,13 @@ final class TableCursor: Cursor {
     /// Goes back to the block before where one begins, and publishes the position.
     private func settleBackward() throws(StorageError) {
         while !data.isValid {
-            try index.previous()
+            index.previous()
             guard index.isValid else {
                 isValid = false
                 return
             }
             try openBlock()
-            try data.seekToLast()
+            data.seekToLast()
         }
         publish()
     }

@@ -53,10 +53,16 @@ struct TableFile: Sendable {
 
     func block(_ handle: BlockHandle, _ kind: BlockKind) throws(StorageError) -> Block {
         let (stored, compression) = try storedBlock(handle, kind)
-        return switch compression {
-        case .none: stored
-        case .zlib: try stored.inflated()
+        let block =
+            switch compression {
+            case .none: stored
+            case .zlib: try stored.inflated()
+            }
+        switch kind {
+        case .data, .index: try block.checkEntries()
+        case .filter, .properties: break
         }
+        return block
     }
 
     /// A block as it is stored.

@@ -25,12 +25,12 @@ final class TableReader: Sendable {
     func find(_ target: borrowing SearchKey, hash: UInt64) throws(StorageError) -> Lookup {
         guard BloomFilter.mayContain(hash, in: filter.bytes) else { return .absent }
         var index = BlockCursor()
-        try index.open(self.index)
-        try index.seek(target.bytes)
+        index.open(self.index)
+        index.seek(target.bytes)
         guard index.isValid else { return .absent }
         var data = BlockCursor()
-        try data.open(try dataBlock(index.value, fillCache: true))
-        try data.seek(target.bytes)
+        data.open(try dataBlock(index.value, fillCache: true))
+        data.seek(target.bytes)
         guard data.isValid,
             InternalKey.compareStems(InternalKey.stem(data.key), InternalKey.stem(target.bytes)) == 0
         else { return .absent }

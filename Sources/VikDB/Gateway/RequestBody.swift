@@ -129,7 +129,8 @@ package enum RequestBody {
             Command.headerBytes + keys.count * Command.operationHeaderBytes + keys.bytes.count + values.bytes.count)
         Command.writeHeader(operationCount: keys.count, into: &command)
         for place in 0..<keys.count {
-            Command.writePut(key: keys[place], value: values[place], into: &command)
+            let (key, value) = (keys[place], values[place])
+            Command.writePut(key: key.span.bytes, value: value.span.bytes, into: &command)
         }
         return command
     }

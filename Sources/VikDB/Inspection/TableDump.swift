@@ -48,8 +48,8 @@ extension FileDump {
     private func index(_ table: TableFile) throws(StorageError) -> [BlockHandle] {
         var handles: [BlockHandle] = []
         var entry = BlockCursor()
-        try entry.open(try table.block(table.footer.index, .index))
-        try entry.seekToFirst()
+        entry.open(try table.block(table.footer.index, .index))
+        entry.seekToFirst()
         while entry.isValid {
             let handle = try table.dataHandle(entry.value)
             if !isBeyondLimit(handles.count) {
@@ -58,7 +58,7 @@ extension FileDump {
                         + internalKey(entry.key))
             }
             handles.append(handle)
-            try entry.next()
+            entry.next()
         }
         if let items = limits.items { more(handles.count - items, of: "blocks") }
         return handles
@@ -76,8 +76,8 @@ extension FileDump {
                     + "\(block.bytes.count) bytes")
         }
         var entry = BlockCursor()
-        try entry.open(block)
-        try entry.seekToFirst()
+        entry.open(block)
+        entry.seekToFirst()
         while entry.isValid {
             if isBeyondLimit(shown) {
                 hidden += 1
@@ -87,7 +87,7 @@ extension FileDump {
                     "  \(internalKey(entry.key)) "
                         + (InternalKey.isDelete(entry.key) ? "delete" : "put \(quoted(entry.value))"))
             }
-            try entry.next()
+            entry.next()
         }
     }
 

@@ -62,7 +62,9 @@ struct StorageThread {
 
     private mutating func put(_ number: Int) throws(StorageError) {
         NumberedKey.write(number, into: &key)
-        try store.write(Command.put(key: key, value: values.next()), isSynced: workload == .fillsync)
+        let value = values.next()
+        let command = Command.put(key: key.span.bytes, value: value.span.bytes)
+        try store.write(command, isSynced: workload == .fillsync)
         counts.bytes += key.count + plan.valueBytes
         finishOperation()
     }

@@ -102,7 +102,8 @@ final class BlockWalk: WalkedCursor {
     private var cursor = BlockCursor()
 
     init(_ block: Block) throws {
-        try cursor.open(block)
+        try block.checkEntries()
+        cursor.open(block)
     }
 
     var entry: WalkedEntry? {
@@ -110,16 +111,16 @@ final class BlockWalk: WalkedCursor {
     }
 
     func seek(_ target: [UInt8]) throws {
-        try target.withUnsafeBytes { target in try cursor.seek(target) }
+        target.withUnsafeBytes { target in cursor.seek(target) }
     }
 
     func seek(before target: [UInt8]) throws {
-        try target.withUnsafeBytes { target in try cursor.seek(before: target) }
+        target.withUnsafeBytes { target in cursor.seek(before: target) }
     }
 
-    func seekToLast() throws { try cursor.seekToLast() }
-    func next() throws { try cursor.next() }
-    func previous() throws { try cursor.previous() }
+    func seekToLast() throws { cursor.seekToLast() }
+    func next() throws { cursor.next() }
+    func previous() throws { cursor.previous() }
 }
 
 /// Keys are those of clients; the walk is for views whose system space is empty.

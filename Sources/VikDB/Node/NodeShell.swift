@@ -32,6 +32,8 @@ package final class NodeShell {
     /// Of this node's membership, what was last logged.
     var isRemovalNoted = false
     var metrics = NodeMetrics()
+    /// As last logged.
+    private var notedPressure = PressureRecord()
     private var lastRole = RaftRole.follower
     var random: SplitMix64
 
@@ -211,7 +213,7 @@ package final class NodeShell {
         now += 1
         core.tick()
         throttle.tick()
-        notePressure()
+        metrics.pressure.tick(engine.pressure, milliseconds: UInt64(options.tickMilliseconds))
         tickSnapshots()
         expire()
         // Members change seldom: a tick later is soon enough, and every round of the loop too often.
@@ -332,22 +334,6 @@ package final class NodeShell {
         }
     }
 
-    private func notePressure() {
-        let pressure = engine.pressure
-        if pressure > metrics.pressure.current {
-            let statistics = engine.statistics
-            logger.info(
-                pressure == .slowdown
-                    ? "flushes and merges are behind: writes are slowed down"
-                    : "flushes and merges are behind: writes are stalled",
-                metadata: [
-                    "level0_tables": "\(statistics.levels[0].tables)",
-                    "sealed_memtables": "\(statistics.sealedMemtables)",
-                ])
-        }
-        metrics.pressure.tick(pressure, milliseconds: UInt64(options.tickMilliseconds))
-    }
-
     private func finishApplying(_ run: AppliedRun) {
         isApplying = false
         throttle.endRun(bytes: run.bytes)
@@ -417,7 +403,10 @@ package final class NodeShell {
                     metadata: ["missing": "\(founding.missing.joined(separator: ", "))"])
             }
         }
-        if now % UInt64(options.housekeepingTicks * 5) == 0 { logProgress() }
+        if now % UInt64(options.housekeepingTicks * 5) == 0 {
+            logProgress()
+            logPressure()
+        }
         let state = core.hardState
         let needsSave = state.commit > savedCommit
         savedCommit = state.commit
@@ -431,6 +420,18 @@ package final class NodeShell {
                 inbox.post(.failed(error))
             }
         }
+    }
+
+    /// Of slowdowns and stalls, what there was since the last time.
+    private func logPressure() {
+        let record = metrics.pressure
+        let slowed = record.slowdowns.milliseconds - notedPressure.slowdowns.milliseconds
+        let stalled = record.stalls.milliseconds - notedPressure.stalls.milliseconds
+        notedPressure = record
+        guard slowed + stalled > 0 else { return }
+        logger.info(
+            "writes had to wait for flushes and merges",
+            metadata: ["slowed_down_ms": "\(slowed)", "stalled_ms": "\(stalled)"])
     }
 
     /// Tells the log what it may drop, and the core what it has dropped.

@@ -65,6 +65,11 @@ package enum Command {
         }
     }
 
+    /// Bytes of the keys and values of a command that has so many operations.
+    package static func dataBytes(in payload: ByteBuffer, operations: Int) -> Int {
+        payload.readableBytes - headerBytes - operations * operationHeaderBytes
+    }
+
     /// Reads a command's operations in order, checking every length against its limit.
     ///
     /// - Returns: the number of operations.

@@ -21,6 +21,8 @@ package final class Engine: Sendable {
         var sealedIndex: LogIndex
         /// Bytes of the log's entries after that.
         var unsealedLogBytes = 0
+        /// Keys and values of commands, all that were applied since the engine was opened.
+        var appliedBytes: UInt64 = 0
         /// Set when an entry could not be applied: nothing may follow it.
         var failure: StorageError?
     }
@@ -29,6 +31,8 @@ package final class Engine: Sendable {
         var state: ReadState
         var isJobOut = false
         var isCompacting = false
+        /// Of the background lane.
+        var work = EngineWork()
     }
 
     private let directory: String
@@ -41,6 +45,7 @@ package final class Engine: Sendable {
     private let store: Mutex<TableStore>
     private let published: Mutex<Published>
     private let applied: Atomic<LogIndex>
+    private let appliedBytes = Atomic<UInt64>(0)
 
     /// Opens the engine in `directory`, or begins an empty one there.
     package static func open(
@@ -101,6 +106,7 @@ package final class Engine: Sendable {
                     seal(&writer, capacity: options.memtableMaxBytes)
                 }
             }
+            appliedBytes.store(writer.appliedBytes, ordering: .relaxed)
             return results
         }
     }
@@ -136,6 +142,7 @@ package final class Engine: Sendable {
                 let count = try Command.forEachOperation(in: payload) { ordinal, key, value in
                     memtable.insert(.user, key, value, index: entry.index, ordinal: ordinal)
                 }
+                writer.appliedBytes += UInt64(Command.dataBytes(in: payload, operations: count))
                 return .applied(operations: count)
             } catch {
                 throw .incompatible(
@@ -199,7 +206,8 @@ package final class Engine: Sendable {
     }
 
     package var statistics: EngineStatistics {
-        let state = published.withLock { $0.state }
+        var (state, work) = published.withLock { ($0.state, $0.work) }
+        work.appliedBytes = appliedBytes.load(ordering: .relaxed)
         return EngineStatistics(
             appliedIndex: appliedIndex, flushed: state.version.catalog.flushed,
             memtableBytes: state.memtableBytes,
@@ -207,7 +215,7 @@ package final class Engine: Sendable {
             levels: state.version.catalog.levels.map { level in
                 EngineStatistics.Level(tables: level.count, bytes: level.reduce(0) { $0 + $1.fileBytes })
             },
-            blockCache: blocks.usage, openTables: tables.usage)
+            blockCache: blocks.usage, openTables: tables.usage, work: work)
     }
 
     // MARK: Background jobs
@@ -235,7 +243,7 @@ package final class Engine: Sendable {
         defer { published.withLock { $0.isJobOut = false } }
         try store.withLock { store throws(StorageError) in
             // Also after an error: a merge that failed is not in progress any more.
-            defer { publish(store.version, isCompacting: store.isCompacting) }
+            defer { publish(store) }
             // Before every job, so that files also go while one job follows another.
             try store.removeObsolete()
             switch kind {
@@ -290,7 +298,8 @@ package final class Engine: Sendable {
                 return store.version
             }
             let memtable = Memtable(capacity: options.memtableMaxBytes)
-            writer = Writer(memtable: memtable, applied: position, sealedIndex: position.index)
+            writer = Writer(
+                memtable: memtable, applied: position, sealedIndex: position.index, appliedBytes: writer.appliedBytes)
             let previous = published.withLock { published in
                 let previous = published.state
                 published.state = ReadState(active: memtable, sealed: [], version: version)
@@ -303,12 +312,13 @@ package final class Engine: Sendable {
         }
     }
 
-    private func publish(_ version: Version, isCompacting: Bool) {
+    private func publish(_ store: TableStore) {
         let previous = published.withLock { published in
             let previous = published.state
-            let waiting = previous.sealed.drop { $0.last.index <= version.catalog.flushed.index }
-            published.state = ReadState(active: previous.active, sealed: Array(waiting), version: version)
-            published.isCompacting = isCompacting
+            let waiting = previous.sealed.drop { $0.last.index <= store.version.catalog.flushed.index }
+            published.state = ReadState(active: previous.active, sealed: Array(waiting), version: store.version)
+            published.isCompacting = store.isCompacting
+            published.work = store.work
             return previous
         }
         // Let go of here and not under the lock: a memtable's memory takes a while to give back.

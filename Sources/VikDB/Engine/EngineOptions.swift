@@ -60,6 +60,7 @@ package struct EngineStatistics: Equatable, Sendable {
     package var levels: [Level]
     package var blockCache: BlockCacheUsage
     package var openTables: TableCacheUsage
+    package var work: EngineWork
 
     package var tableCount: Int { levels.reduce(0) { $0 + $1.tables } }
     package var tableBytes: UInt64 { levels.reduce(0) { $0 + $1.bytes } }

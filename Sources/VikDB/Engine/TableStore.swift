@@ -6,6 +6,8 @@
 /// most some orphans, which the next start removes.
 struct TableStore {
     private(set) var version: Version
+    /// Flushes, merges and moves so far.
+    private(set) var work = EngineWork()
     private let directory: String
     private let fileSystem: any FileSystem
     private let options: EngineOptions
@@ -65,6 +67,8 @@ struct TableStore {
             VersionEdit(
                 flushed: sealed.last, nextFileNumber: files.nextNumber,
                 added: added.map { VersionEdit.Placed(level: 0, table: $0) }))
+        work.flushes += 1
+        work.flushWrittenBytes += added.fileBytes
     }
 
     /// Runs one slice of the merge in progress or begins the next one.
@@ -82,10 +86,19 @@ struct TableStore {
                 : compaction.runSlice()
             guard let outputs else { return }
             self.compaction = nil
+            let removed = Set(plan.upper + plan.lower)
+            let inputs = version.catalog.levels.joined().filter { removed.contains($0.number) }
             try install(
                 VersionEdit(
                     nextFileNumber: files.nextNumber, removed: plan.upper + plan.lower,
                     added: outputs.map { VersionEdit.Placed(level: plan.level + 1, table: $0) }))
+            if plan.isMove {
+                work.moves += 1
+            } else {
+                work.merges += 1
+                work.mergeReadBytes += inputs.fileBytes
+                work.mergeWrittenBytes += outputs.fileBytes
+            }
         } catch {
             if self.compaction != nil {
                 compaction.abandon()
@@ -175,4 +188,8 @@ struct TableStore {
         for number in undecided { files.discard(number) }
         undecided = []
     }
+}
+
+extension [TableMetadata] {
+    fileprivate var fileBytes: UInt64 { reduce(0) { $0 + $1.fileBytes } }
 }

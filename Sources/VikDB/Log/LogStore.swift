@@ -26,6 +26,7 @@ package final class LogStore: Sendable {
     private let catalog: LogCatalog
     /// Never contended: only the log lane takes it.
     private let writer: Mutex<LogWriter>
+    private let written = Atomic<UInt64>(0)
 
     private init(_ writer: LogWriter, _ catalog: LogCatalog) {
         self.writer = Mutex(writer)
@@ -46,7 +47,10 @@ package final class LogStore: Sendable {
     /// After an error every further call throws, save one: `.full` before anything was written leaves the log as it
     /// was, and a later append may succeed.
     package func append(_ entries: [Entry]) throws(StorageError) {
-        try writer.withLock { writer throws(StorageError) in try writer.append(entries) }
+        try writer.withLock { writer throws(StorageError) in
+            try writer.append(entries)
+            written.store(writer.writtenBytes, ordering: .relaxed)
+        }
     }
 
     /// Makes all appends durable.
@@ -102,6 +106,9 @@ package final class LogStore: Sendable {
 
     /// Bytes that the segments take, discarded ones too until they are removed. Any thread.
     package var bytesOnDisk: UInt64 { catalog.bytesOnDisk }
+
+    /// Bytes of records that were appended since the log was opened. Any thread.
+    package var writtenBytes: UInt64 { written.load(ordering: .relaxed) }
 
     // MARK: Reading
 

@@ -31,6 +31,8 @@ struct LogWriter: Sendable {
     /// Records on their way into one write, and what the catalog will know of them; kept for their capacity.
     private var buffer = ByteBuffer()
     private var gathered: [LogCatalog.Record] = []
+    /// Of records, since the log was opened.
+    private(set) var writtenBytes: UInt64 = 0
 
     /// Continues a segment all of whose records, up to `end`, are durable.
     init(
@@ -185,6 +187,7 @@ struct LogWriter: Sendable {
         guard buffer.readableBytes > 0 else { return }
         try file.write(buffer, at: UInt64(end))
         end += UInt32(buffer.readableBytes)
+        writtenBytes += UInt64(buffer.readableBytes)
         for record in gathered { catalog.add(record) }
         gathered.removeAll(keepingCapacity: true)
         if buffer.capacity > 2 * Self.maxBufferedBytes { buffer = ByteBuffer() } else { buffer.clear() }

@@ -127,6 +127,73 @@ struct EngineTests {
         #expect(engine.pressure == .none)
     }
 
+    /// Every figure against the files themselves.
+    @Test func workIsCounted() throws {
+        let fileSystem = MemoryFileSystem()
+        let engine = try open(fileSystem) {
+            $0.level0MergeTables = 2
+            $0.level1Bytes = 1
+            $0.levelRatio = 1 << 40
+        }
+        func tableBytes() throws -> UInt64 {
+            let names = try fileSystem.list("/db").filter { $0.hasSuffix(".sst") }
+            return UInt64(names.reduce(0) { $0 + fileSystem.contents(of: "/db/" + $1)!.count })
+        }
+        func runJob() throws { try #require(engine.takeBackgroundJob()).run() }
+        var expected = EngineWork()
+        var log = TestLog()
+        try log.append(ByteBuffer(string: "members"), kind: .configuration)
+        try log.put("key1", "value")
+        try log.delete("key2")
+        try log.bringUp(engine)
+        expected.appliedBytes = 4 + 5 + 4
+        #expect(engine.statistics.work == expected)
+        engine.requestFlush()
+        try runJob()
+        expected.flushes = 1
+        expected.flushWrittenBytes = try tableBytes()
+        #expect(engine.statistics.work == expected)
+        try log.put("key1", "longer value")
+        try log.bringUp(engine)
+        engine.requestFlush()
+        try runJob()
+        expected.appliedBytes += 4 + 12
+        expected.flushes = 2
+        expected.flushWrittenBytes = try tableBytes()
+        expected.mergeReadBytes = try tableBytes()
+        try runJob()
+        expected.merges = 1
+        expected.mergeWrittenBytes = try tableBytes() - expected.mergeReadBytes
+        #expect(engine.statistics.work == expected)
+        try engine.runJobs()
+        expected.moves = 1
+        #expect(engine.statistics.work == expected)
+        #expect(try tableBytes() == expected.mergeWrittenBytes && engine.statistics.levels[2].tables == 1)
+        #expect(try open(fileSystem).statistics.work == EngineWork())
+    }
+
+    /// What a snapshot brings is no work of the engine, and what was applied before it stays counted.
+    @Test func aSnapshotLeavesTheWorkAsItIs() throws {
+        var log = TestLog()
+        try log.put("key", "value")
+        let engine = try open()
+        try log.bringUp(engine)
+        var work = engine.statistics.work
+        #expect(work.appliedBytes == 8)
+        try log.put("other", "value")
+        let source = try open()
+        try log.bringUp(source)
+        let snapshot = engine.snapshotWriter(for: 2)
+        for chunk in try source.snapshotReader().chunks(targetBytes: 1_000) { try snapshot.append(chunk) }
+        try engine.install(snapshot, at: FlushedPosition(index: 2, term: 1))
+        #expect(engine.statistics.work == work)
+        try log.put("third", "value")
+        try log.bringUp(engine)
+        try expectEqual(engine, log.model)
+        work.appliedBytes += 10
+        #expect(engine.statistics.work == work)
+    }
+
     @Test func overwritesLeaveABoundedNumberOfTables() throws {
         let fileSystem = MemoryFileSystem()
         let engine = try open(fileSystem) {

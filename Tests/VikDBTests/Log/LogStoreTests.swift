@@ -15,6 +15,21 @@ import VikWire
         #expect(store.bytesOnDisk == 4096)
     }
 
+    /// Records, with header and padding.
+    @Test func writtenBytesAreCounted() throws {
+        let fileSystem = MemoryFileSystem()
+        let (store, _) = try openLog(fileSystem)
+        #expect(store.writtenBytes == 0)
+        var expected: UInt64 = 0
+        for group in [[logEntry(1)], [logEntry(2, bytes: 1), logEntry(3, bytes: 3_000)], [logEntry(4, bytes: 2_000)]] {
+            try store.append(group)
+            let body = group.reduce(0) { $0 + $1.bytes.readableBytes }
+            expected += UInt64(32 + (body + 7) / 8 * 8)
+            #expect(store.writtenBytes == expected)
+        }
+        #expect(try openLog(fileSystem).store.writtenBytes == 0)
+    }
+
     @Test func oneGroupTakesOneWriteAndOneSync() throws {
         let fileSystem = MemoryFileSystem()
         let (store, _) = try openLog(fileSystem, segmentBytes: 1 << 20)

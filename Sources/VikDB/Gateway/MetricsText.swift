@@ -19,6 +19,7 @@ struct MetricsText {
         snapshots(status, counters)
         engine(status, metrics)
         pressure(metrics.pressure)
+        work(metrics)
         gauge("vikdb_disk_free_bytes", "Free space of the log's or the tables' disk.", metrics.freeBytes)
         gauge("vikdb_disk_full", "Whether writes are refused because the disk is full.", status.isDiskFull ? 1 : 0)
     }
@@ -86,6 +87,31 @@ struct MetricsText {
             milliseconds: record.stalls.milliseconds)
     }
 
+    /// All since the start.
+    private mutating func work(_ metrics: NodeMetrics) {
+        let work = metrics.work
+        counter("vikdb_applied_bytes_total", "Keys and values of entries that were applied.", work.appliedBytes)
+        counter("vikdb_log_written_bytes_total", "Records written to the log.", metrics.logWrittenBytes)
+        counter("vikdb_flushes_total", "Memtables that went to level 0.", work.flushes)
+        counter("vikdb_flush_written_bytes_total", "Size of tables that flushes wrote.", work.flushWrittenBytes)
+        counter("vikdb_merges_total", "Merges that are done.", work.merges)
+        counter("vikdb_merge_read_bytes_total", "Size of tables that merges replaced.", work.mergeReadBytes)
+        counter("vikdb_merge_written_bytes_total", "Size of tables that merges wrote.", work.mergeWrittenBytes)
+        counter("vikdb_table_moves_total", "Times that tables changed their level as they were.", work.moves)
+        if let amplification = metrics.writeAmplification {
+            gauge(
+                "vikdb_write_amplification",
+                "Bytes that log, flushes and merges wrote, by those of keys and values applied, since the start.",
+                ratio: amplification)
+        }
+        if let amplification = metrics.spaceAmplification {
+            gauge(
+                "vikdb_space_amplification",
+                "Size of all tables by that of the lowest level with any: an upper estimate, deleted keys aside.",
+                ratio: amplification)
+        }
+    }
+
     // MARK: Lines
 
     private mutating func header(_ name: String, _ help: String, _ type: String) {
@@ -95,6 +121,11 @@ struct MetricsText {
     private mutating func gauge(_ name: String, _ help: String, _ value: UInt64) {
         header(name, help, "gauge")
         text += "\(name) \(value)\n"
+    }
+
+    private mutating func gauge(_ name: String, _ help: String, ratio: Double) {
+        header(name, help, "gauge")
+        text += "\(name) \(ratio)\n"
     }
 
     private mutating func counter(_ name: String, _ help: String, _ value: UInt64) {

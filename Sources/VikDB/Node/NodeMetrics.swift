@@ -46,8 +46,24 @@ package struct NodeMetrics: Sendable, Equatable {
     package var sealedMemtables = 0
     package var blockCache = BlockCacheUsage()
     package var openTables = TableCacheUsage()
+    /// Of records, since the log was opened.
+    package var logWrittenBytes: UInt64 = 0
+    package var work = EngineWork()
     /// Of the disk that has less.
     package var freeBytes: UInt64 = 0
 
     package init() {}
+
+    /// What was written to log and tables, snapshots that came from elsewhere aside, by keys and values applied; nil: none
+    /// were. A restart applies some again that it does not write to the log again, which makes it a little too low.
+    package var writeAmplification: Double? {
+        guard work.appliedBytes > 0 else { return nil }
+        let written = logWrittenBytes + work.flushWrittenBytes + work.mergeWrittenBytes
+        return Double(written) / Double(work.appliedBytes)
+    }
+
+    /// The size of all tables by that of the lowest level that has any, which stands for what is live; nil: there are none.
+    package var spaceAmplification: Double? {
+        tableBytes.last { $0 > 0 }.map { lowest in Double(tableBytes.reduce(0, +)) / Double(lowest) }
+    }
 }

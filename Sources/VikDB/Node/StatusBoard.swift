@@ -121,6 +121,8 @@ extension NodeShell {
         metrics.sealedMemtables = statistics.sealedMemtables
         metrics.blockCache = statistics.blockCache
         metrics.openTables = statistics.openTables
+        metrics.logWrittenBytes = log.writtenBytes
+        metrics.work = statistics.work
         metrics.freeBytes = freeBytes
         board.publish(metrics)
     }

@@ -158,6 +158,39 @@ import VikWire
         }
     }
 
+    @Test func metricsTellOfAmplification() async throws {
+        var metrics = NodeMetrics()
+        metrics.logWrittenBytes = 110
+        metrics.work.appliedBytes = 100
+        metrics.work.flushes = 2
+        metrics.work.flushWrittenBytes = 60
+        metrics.work.merges = 3
+        metrics.work.mergeReadBytes = 200
+        metrics.work.mergeWrittenBytes = 130
+        metrics.work.moves = 4
+        metrics.tableBytes = [10, 0, 40, 0]
+        let names = /vikdb_(applied_b|log_written|flush|merge|table_moves|write_amp|space_amp).*/
+        try await GatewayHarness.run { [metrics] gateway in
+            let client = gateway.client()
+            func lines() throws -> [Substring] {
+                let text = try #require(client.request("GET", "/metrics")).text
+                return text.split(separator: "\n").filter { $0.wholeMatch(of: names) != nil }
+            }
+            // Nothing by nothing is no figure.
+            let first = try lines()
+            #expect(first.count == 8 && first.allSatisfy { $0.hasSuffix("_total 0") })
+            gateway.service.metrics = metrics
+            let second = try lines()
+            #expect(
+                second == [
+                    "vikdb_applied_bytes_total 100", "vikdb_log_written_bytes_total 110", "vikdb_flushes_total 2",
+                    "vikdb_flush_written_bytes_total 60", "vikdb_merges_total 3", "vikdb_merge_read_bytes_total 200",
+                    "vikdb_merge_written_bytes_total 130", "vikdb_table_moves_total 4",
+                    "vikdb_write_amplification 3.0", "vikdb_space_amplification 1.25",
+                ])
+        }
+    }
+
     @Test func probes() async throws {
         try await GatewayHarness.run { gateway in
             let client = gateway.client()

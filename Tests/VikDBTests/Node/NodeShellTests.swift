@@ -45,6 +45,21 @@ import VikDB
         #expect(node.metrics.pressure.slowdowns.count == 0)
     }
 
+    @Test func metricsHaveWhatTheEngineAndTheLogDid() throws {
+        let node = try ShellHarness()
+        node.tick()
+        let before = node.metrics.logWrittenBytes
+        let write = node.put([UInt8](repeating: 7, count: 1_000))
+        node.run(.log, .apply)
+        #expect(node.isWritten(write))
+        node.engine.requestFlush()
+        node.run(.background)
+        node.tick()
+        #expect(node.metrics.work == node.engine.statistics.work)
+        #expect(node.metrics.work.flushes == 1 && node.metrics.work.appliedBytes == 1_003)
+        #expect((1_050...1_150).contains(node.metrics.logWrittenBytes - before))
+    }
+
     /// A read whose index a majority has confirmed waited for the engine: no lack of a majority.
     @Test func aReadThatWaitedForTheEngineSaysSo() throws {
         let node = try ShellHarness()

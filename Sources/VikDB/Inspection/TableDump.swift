@@ -67,8 +67,8 @@ extension FileDump {
     private func show(
         _ handle: BlockHandle, of table: TableFile, _ shown: inout Int, _ hidden: inout Int
     ) throws(StorageError) {
-        let (stored, compression) = try table.storedBlock(handle, .data)
-        let block = compression == .none ? stored : try table.block(handle, .data)
+        let compression = try table.storedBlock(handle, .data).compression
+        let block = try table.block(handle, .data)
         if !isBeyondLimit(shown) {
             out(
                 "block at offset \(handle.offset): "

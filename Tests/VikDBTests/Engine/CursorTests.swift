@@ -103,8 +103,55 @@ struct CursorTests {
         return Block(adopting: memory.baseAddress!, count: bytes.count, path: "/db/1.sst", offset: 0)
     }
 
-    /// What no writer makes, but a checksum may cover, is an error on the way back as well.
+    /// What no writer makes, but a checksum may cover, is an error when the block is read.
     @Test func damagedBlocks() throws {
+        let bytes = Self.fourEntries()
+        // Two restarts and their number; each entry has 8 bytes of lengths, 15 of the key, but one shared, and 2.
+        let (first, second) = (bytes.count - 12, bytes.count - 8)
+        #expect(bytes[first + 3] == 0 && bytes[second + 3] == 49)
+        for (position, offset) in [(first, 25), (second, 25), (second, 48), (second, 50)] as [(Int, UInt8)] {
+            var damaged = bytes
+            damaged[position + 3] = offset
+            #expect(throws: StorageError.self, "\(position): \(offset)") {
+                try Self.block(damaged).checkEntries()
+            }
+        }
+    }
+
+    /// Whatever its bytes are, a block is refused or can be walked: no step leaves it.
+    @Test func anyBytesAreRefusedOrWalked() throws {
+        let bytes = Self.fourEntries()
+        var refused = 0
+        var walked = 0
+        for position in bytes.indices {
+            for bits in [1, 2, 4, 8, 16, 32, 64, 128, 255] as [UInt8] {
+                var damaged = bytes
+                damaged[position] ^= bits
+                guard let walk = try? BlockWalk(Self.block(damaged)) else {
+                    refused += 1
+                    continue
+                }
+                walked += 1
+                try walk.seek(Version(key: [], index: 9, ordinal: 0, value: nil).entry.key)
+                var found = 0
+                while walk.entry != nil {
+                    found += 1
+                    try walk.next()
+                }
+                try #require(found <= 4)
+                try walk.seekToLast()
+                while walk.entry != nil { try walk.previous() }
+                for key in 0...5 as ClosedRange<UInt8> {
+                    let target = Version(key: [key], index: 1, ordinal: 0, value: nil).entry.key
+                    try walk.seek(target)
+                    try walk.seek(before: target)
+                }
+            }
+        }
+        #expect(refused > 100 && walked > 100, "\(refused) refused, \(walked) walked")
+    }
+
+    private static func fourEntries() -> [UInt8] {
         let versions = (1...4).map { Version(key: [UInt8($0)], index: 1, ordinal: 0, value: [7, 7]) }
         var bytes: [UInt8] = []
         var builder = BlockBuilder(restartInterval: 2)
@@ -112,18 +159,7 @@ struct CursorTests {
             entry.key.withUnsafeBytes { key in entry.value.withUnsafeBytes { builder.add(key, $0) } }
         }
         builder.finish { bytes = Array($0.readableBytesView) }
-        // Two restarts and their number; each entry has 8 bytes of lengths, 15 of the key, but one shared, and 2.
-        let (first, second) = (bytes.count - 12, bytes.count - 8)
-        #expect(bytes[first + 3] == 0 && bytes[second + 3] == 49)
-        for (position, offset) in [(first, 25), (second, 25), (second, 48), (second, 50)] as [(Int, UInt8)] {
-            var damaged = bytes
-            damaged[position + 3] = offset
-            let cursor = try BlockWalk(Self.block(damaged))
-            #expect(throws: StorageError.self, "\(position): \(offset)") {
-                try cursor.seekToLast()
-                while cursor.entry != nil { try cursor.previous() }
-            }
-        }
+        return bytes
     }
 
     @Test func memtables() throws {

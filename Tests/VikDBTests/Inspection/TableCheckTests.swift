@@ -72,7 +72,7 @@ struct TableCheckTests {
                 // The only restart, now at the second key, which shares its first bytes.
                 table.set(UInt32(second), at: first.offset + first.length - 8)
                 table.seal(first)
-                return (0, "impossible lengths in an entry")
+                return (0, "a restart without a whole key")
             case .otherProperties:
                 let properties = table.block(at: footer + 24)
                 table.set(UInt64(99), at: properties.offset + 8)

@@ -9,8 +9,7 @@ struct ClockReading {
     private let threadMicroseconds: Double
 
     init() {
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        let usage = processUsage()
         processMicroseconds = Self.microseconds(usage.ru_utime) + Self.microseconds(usage.ru_stime)
         var thread = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &thread)
@@ -34,4 +33,15 @@ struct ClockReading {
     private static func microseconds(_ time: timeval) -> Double {
         Double(time.tv_sec) * 1e6 + Double(time.tv_usec)
     }
+}
+
+/// The most memory that this process has had resident so far.
+enum PeakMemory {
+    static var bytes: Int { processUsage().ru_maxrss << 10 }
+}
+
+private func processUsage() -> rusage {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return usage
 }

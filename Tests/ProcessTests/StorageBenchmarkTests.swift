@@ -41,6 +41,7 @@ extension ProcessTests {
 
             let settings: Settings
             let workloads: [Figures]
+            let peakMemoryBytes: Int
         }
 
         /// The figures in the JSON file, after a look at the lines for people.
@@ -53,6 +54,8 @@ extension ProcessTests {
             let report = try decoder.decode(Report.self, from: Data(TextFile.bytes(json)))
             let compression = flags.contains("zlib") ? "zlib" : "none"
             #expect(report.settings.compression == compression && run.output.contains(", compression \(compression),"))
+            let mebibytes = report.peakMemoryBytes >> 20
+            #expect(mebibytes > 1 && run.output.hasSuffix("memory of the process, at most: \(mebibytes) MiB\n"))
             let figures = report.workloads
             #expect(figures.map(\.workload).joined(separator: ",") == workloads)
             let line = /(\w+) *: +[\d.]+ micros\/op (\d+) ops\/sec [\d.]+ seconds (\d+) operations;( .*)?/

@@ -54,7 +54,10 @@ struct StorageCommand: ParsableCommand {
         let output = try json.map { path in try JSONFile(path: path) }
         print(setting(plan))
         let figures = try measure(plan)
-        try output?.write(Document(settings: Document.Settings(plan), workloads: figures))
+        let memory = PeakMemory.bytes
+        print("memory of the process, at most: \(grouped(memory >> 20)) MiB")
+        try output?.write(
+            Document(settings: Document.Settings(plan), workloads: figures, peakMemoryBytes: memory))
     }
 
     private func measure(_ plan: StoragePlan) throws -> [StorageFigures] {
@@ -155,6 +158,12 @@ private struct Document: Encodable {
         }
     }
 
+    enum CodingKeys: String, CodingKey {
+        case settings, workloads
+        case peakMemoryBytes = "peak_memory_bytes"
+    }
+
     let settings: Settings
     let workloads: [StorageFigures]
+    let peakMemoryBytes: Int
 }

@@ -31,37 +31,42 @@ package enum Command {
 
     /// A command of one put.
     package static func put(key: RawSpan, value: RawSpan) -> ByteBuffer {
-        var buffer = ByteBuffer()
-        buffer.reserveCapacity(headerBytes + operationHeaderBytes + key.byteCount + value.byteCount)
-        writeHeader(operationCount: 1, into: &buffer)
-        writePut(key: key, value: value, into: &buffer)
-        return buffer
+        single(putKind, key: key, value: value)
     }
 
     /// A command of one delete.
     package static func delete(key: RawSpan) -> ByteBuffer {
-        var buffer = ByteBuffer()
-        writeHeader(operationCount: 1, into: &buffer)
-        writeDelete(key: key, into: &buffer)
+        single(deleteKind, key: key, value: RawSpan())
+    }
+
+    private static func single(_ kind: UInt8, key: RawSpan, value: RawSpan) -> ByteBuffer {
+        let length = headerBytes + operationHeaderBytes + key.byteCount + value.byteCount
+        var buffer = ByteBufferAllocator().buffer(capacity: length)
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { space in
+            space.storeBytes(of: UInt32(1).bigEndian, as: UInt32.self)
+            encode(kind, key: key, value: value, to: space.baseAddress! + headerBytes)
+            return length
+        }
         return buffer
     }
 
-    /// In one go: to ask the buffer for room field by field takes longer than to copy a small value.
     private static func writeOperation(_ kind: UInt8, key: RawSpan, value: RawSpan, into buffer: inout ByteBuffer) {
-        let (keyLength, valueLength) = (key.byteCount, value.byteCount)
-        let length = operationHeaderBytes + keyLength + valueLength
+        let length = operationHeaderBytes + key.byteCount + value.byteCount
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { space in
-            space.storeBytes(of: kind, as: UInt8.self)
-            space.storeBytes(of: UInt16(keyLength).bigEndian, toByteOffset: 1, as: UInt16.self)
-            space.storeBytes(of: UInt32(valueLength).bigEndian, toByteOffset: 3, as: UInt32.self)
-            key.withUnsafeBytes {
-                UnsafeMutableRawBufferPointer(rebasing: space[operationHeaderBytes...]).copyMemory(from: $0)
-            }
-            value.withUnsafeBytes {
-                UnsafeMutableRawBufferPointer(rebasing: space[(operationHeaderBytes + keyLength)...])
-                    .copyMemory(from: $0)
-            }
+            encode(kind, key: key, value: value, to: space.baseAddress!)
             return length
+        }
+    }
+
+    /// In one go: to ask a buffer for room field by field takes longer than to copy a small value.
+    private static func encode(_ kind: UInt8, key: RawSpan, value: RawSpan, to target: UnsafeMutableRawPointer) {
+        target.storeBytes(of: kind, as: UInt8.self)
+        target.storeBytes(of: UInt16(key.byteCount).bigEndian, toByteOffset: 1, as: UInt16.self)
+        target.storeBytes(of: UInt32(value.byteCount).bigEndian, toByteOffset: 3, as: UInt32.self)
+        let (keyStart, valueStart) = (target + operationHeaderBytes, target + operationHeaderBytes + key.byteCount)
+        key.withUnsafeBytes { if let source = $0.baseAddress { keyStart.copyMemory(from: source, byteCount: $0.count) } }
+        value.withUnsafeBytes {
+            if let source = $0.baseAddress { valueStart.copyMemory(from: source, byteCount: $0.count) }
         }
     }
 

@@ -76,6 +76,12 @@ package enum InternalKey {
         UnsafeRawBufferPointer(start: key.baseAddress, count: key.count - trailerBytes)
     }
 
+    /// The key without space and trailer.
+    @inline(__always)
+    package static func userKey(_ key: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: key.baseAddress! + 1, count: key.count - minBytes)
+    }
+
     /// The order of two stems.
     @inline(__always)
     package static func compareStems(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {

@@ -40,7 +40,7 @@ package struct VisibleCursor: ~Copyable {
 
     var key: UnsafeRawBufferPointer { isReversed ? heldKey : merge.key }
     /// The key without its space.
-    package var userKey: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: stem.dropFirst()) }
+    package var userKey: UnsafeRawBufferPointer { InternalKey.userKey(key) }
     var stem: UnsafeRawBufferPointer { InternalKey.stem(key) }
     package var value: UnsafeRawBufferPointer { isReversed ? heldValue : merge.value }
     var index: LogIndex { InternalKey.index(key) }

@@ -154,7 +154,8 @@ struct LogWriter: Sendable {
     private func nextRecord(of entries: ArraySlice<Entry>) -> (count: Int, bodyBytes: Int) {
         var bodyBytes = entries.first!.bytes.readableBytes
         var count = 1
-        for entry in entries.dropFirst() {
+        while count < entries.count {
+            let entry = entries[entries.startIndex + count]
             precondition(entry.index == entries.first!.index + UInt64(count), "entries are consecutive")
             guard bodyBytes + entry.bytes.readableBytes <= LogRecord.targetBodyBytes else { break }
             bodyBytes += entry.bytes.readableBytes

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures VikDB's log and engine beside RocksDB: the same workloads of `vikbench storage` and of db_bench, in turns on
-# this machine. Prints the median operations per second of both and their ratio.
+# this machine. Prints the operations per second of both, medians and ranges, and the ratio of the
+# medians.
 #
 #     scripts/compare-storage.sh [RUNS] [KEYS] [WORKLOAD,…] [CACHE-MIB] [THREADS]
 #
@@ -102,12 +103,15 @@ sort -k2,2 -k1,1 -k3,3n "$directory/figures" | awk -v workloads="$workloads" '
         if (n % 2) return value[workload, program, (n + 1) / 2]
         return (value[workload, program, n / 2] + value[workload, program, n / 2 + 1]) / 2
     }
+    function shown(workload, program) {
+        return sprintf("%d (%d-%d)", median(workload, program), value[workload, program, 1], \
+            value[workload, program, count[workload, program]])
+    }
     END {
-        printf "%-12s %14s %14s %8s\n", "operations/s", "RocksDB", "VikDB", "ratio"
+        printf "%-12s %28s %28s %8s\n", "operations/s", "RocksDB", "VikDB", "ratio"
         n = split(workloads, names, ",")
         for (i = 1; i <= n; i++) {
-            rocksdb = median(names[i], "db_bench")
-            vikdb = median(names[i], "vikbench")
-            printf "%-12s %14.0f %14.0f %8.2f\n", names[i], rocksdb, vikdb, vikdb / rocksdb
+            printf "%-12s %28s %28s %8.2f\n", names[i], shown(names[i], "db_bench"), shown(names[i], "vikbench"), \
+                median(names[i], "vikbench") / median(names[i], "db_bench")
         }
     }'

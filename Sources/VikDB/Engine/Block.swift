@@ -104,6 +104,19 @@ struct EntryHeader {
     let valueLength: Int
 
     @inline(__always)
+    init(shared: Int, unshared: Int, valueLength: Int) {
+        self.shared = shared
+        self.unshared = unshared
+        self.valueLength = valueLength
+    }
+
+    @inline(__always)
+    func write(to target: UnsafeMutableRawPointer) {
+        let word = UInt64(UInt16(shared)) << 48 | UInt64(UInt16(unshared)) << 32 | UInt64(UInt32(valueLength))
+        target.storeBytes(of: word.bigEndian, as: UInt64.self)
+    }
+
+    @inline(__always)
     init(_ bytes: UnsafeRawPointer) {
         let word = bytes.loadUnaligned(as: UInt64.self).bigEndian
         shared = Int(word >> 48)

@@ -33,9 +33,18 @@ package struct BlockBuilder: ~Copyable {
             shared = InternalKey.sharedBytes(
                 key.baseAddress!, lastKey.baseAddress!, atMost: min(key.count, lastKey.count))
         }
-        contents.writeMultipleIntegers(UInt16(shared), UInt16(key.count - shared), UInt32(value.count))
-        contents.writeBytes(UnsafeRawBufferPointer(rebasing: key[shared...]))
-        contents.writeBytes(value)
+        let header = EntryHeader(shared: shared, unshared: key.count - shared, valueLength: value.count)
+        let count = EntryHeader.encodedBytes + header.unshared + value.count
+        // In one go: to ask the buffer for room field by field takes longer than to copy a small value.
+        contents.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { space in
+            let entry = space.baseAddress!
+            header.write(to: entry)
+            memcpy(entry + EntryHeader.encodedBytes, key.baseAddress! + shared, header.unshared)
+            if let source = value.baseAddress {
+                memcpy(entry + EntryHeader.encodedBytes + header.unshared, source, value.count)
+            }
+            return count
+        }
         sinceRestart += 1
         memcpy(lastKeyStorage + shared, key.baseAddress! + shared, key.count - shared)
         lastKey = UnsafeRawBufferPointer(start: lastKeyStorage, count: key.count)

@@ -80,6 +80,8 @@ private struct ClockCache {
     private struct Slot {
         var key: BlockCache.Key
         var block: Block?
+        /// What the block counts for, 0 if there is none: the hand need not look at blocks that it passes by.
+        var cost: Int
         /// The next slot of the bucket.
         var next: Int32
         var wasUsed: Bool
@@ -123,7 +125,7 @@ private struct ClockCache {
         guard cost <= capacity, !contains(key, hash) else { return }
         while bytes + cost > capacity { dropNext() }
         bytes += cost
-        let slot = Slot(key: key, block: block, next: Self.none, wasUsed: false)
+        let slot = Slot(key: key, block: block, cost: cost, next: Self.none, wasUsed: false)
         let position: Int32
         if let reused = free.popLast() {
             position = reused
@@ -149,13 +151,14 @@ private struct ClockCache {
         while true {
             if hand >= slots.count { hand = 0 }
             defer { hand += 1 }
-            guard let block = slots[hand].block else { continue }
+            guard slots[hand].cost > 0 else { continue }
             guard !slots[hand].wasUsed else {
                 slots[hand].wasUsed = false
                 continue
             }
             unlink(Int32(hand))
-            bytes -= block.bytes.count + Self.overhead
+            bytes -= slots[hand].cost
+            slots[hand].cost = 0
             slots[hand].block = nil
             free.append(Int32(hand))
             return

@@ -75,6 +75,8 @@ final class TableCache: Sendable {
             guard ring.slots[ring.hand].wasUsed.exchange(false, ordering: .relaxed) else { break }
             ring.hand += 1
         }
+        // What takes its place came last, and is only looked at when the hand has gone round.
+        defer { ring.hand += 1 }
         return remove(ring.hand, &ring)
     }
 

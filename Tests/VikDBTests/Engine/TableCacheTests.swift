@@ -9,7 +9,11 @@ import VikWire
     private let files = OpenFileCount()
 
     /// An engine with `tables` tables on level 0, which no merge touches: key-0, key-1 and so on, one in each.
-    private func engine(tables: Int, maxTables: Int, maxBytes: Int = 1 << 20) throws -> Engine {
+    ///
+    /// - Parameter areDisjoint: a get asks one table alone; else each of them has a second key, the last of all.
+    private func engine(
+        tables: Int, maxTables: Int, maxBytes: Int = 1 << 20, areDisjoint: Bool = false
+    ) throws -> Engine {
         var options = EngineOptions()
         options.memtableMaxBytes = EngineOptions.minMemtableBytes
         options.level0MergeTables = tables + 1
@@ -23,7 +27,7 @@ import VikWire
         var log = TestLog()
         for number in 0..<tables {
             try log.put("key-\(number)", "value-\(number)")
-            try log.put("shared", "\(number)")
+            if !areDisjoint { try log.put("shared", "\(number)") }
             try log.bringUp(engine)
             try engine.flush()
         }
@@ -66,19 +70,24 @@ import VikWire
     }
 
     @Test func whatIsUsedStaysOpen() throws {
-        let engine = try engine(tables: 12, maxTables: 4)
-        _ = try engine.get("key-3")
-        let opened = files.opened
-        // Between two reads of key-3 one other table is opened at a time: the hand passes it by.
+        let engine = try engine(tables: 12, maxTables: 4, areDisjoint: true)
+        for _ in 0..<2 { _ = try engine.get("key-3") }
         for number in 4..<12 {
+            let before = files.opened
             _ = try engine.get("key-\(number)")
-            _ = try engine.get("key-3")
+            #expect(files.opened == before + 1)
+            // The hand passes by what was read since it came last.
+            #expect(try engine.get("key-3") == "value-3")
+            #expect(files.opened == before + 1, "the table of key-3 was pushed out by that of key-\(number)")
         }
-        // Each get asks every newer table whose range covers the key; only those that were not open are opened again.
-        let reopened = files.opened - opened
+    }
+
+    @Test func whatIsNoLongerUsedMakesWay() throws {
+        let engine = try engine(tables: 8, maxTables: 4, areDisjoint: true)
+        for number in [0, 1, 2, 3, 0, 1, 2, 3] { _ = try engine.get("key-\(number)") }
         let before = files.opened
-        _ = try engine.get("key-3")
-        #expect(files.opened == before, "the table of key-3 was pushed out, after \(reopened) others came")
+        for number in [4, 5, 6, 4, 5, 6, 4, 5, 6] { #expect(try engine.get("key-\(number)") == "value-\(number)") }
+        #expect(files.opened == before + 3, "tables that are read in turn push each other out")
     }
 
     @Test func aCursorKeepsItsTablesOpen() throws {

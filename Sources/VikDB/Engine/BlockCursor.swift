@@ -95,7 +95,8 @@ package struct BlockCursor: ~Copyable {
 // MARK: - Searching
 
 extension BlockCursor {
-    /// Moves to the first entry whose key is not less than `target`.
+    /// Moves to the first entry whose key is not less than `target`. That is not the cursor's own ``key``, in whose
+    /// memory others may be put together on the way.
     package mutating func seek(_ target: UnsafeRawBufferPointer) {
         precondition(restartCount > 0, "a cursor is opened before it moves")
         var low = 0

@@ -1,7 +1,7 @@
 /// How often and how long flushes and merges were so far behind that writes had to wait, as seen once a tick. A plain
 /// value.
 package struct PressureRecord: Sendable, Equatable {
-    /// Times that it came to so much pressure or passed it on the way up, and milliseconds under it.
+    /// Times that it came to so much pressure from less, and milliseconds under it.
     package struct Episodes: Sendable, Equatable {
         package private(set) var count: UInt64 = 0
         package private(set) var milliseconds: UInt64 = 0

@@ -4,7 +4,7 @@ import VikDB
 
 /// How many file descriptors this process may have, shared out between clients and the node itself. A plain value.
 struct DescriptorLimit {
-    /// Left to files, peers, event loops, and connections that are refused.
+    /// Left to files (open tables alone are half of it), peers, event loops, and connections that are refused.
     static let reserve = 512
     /// A node that could serve fewer clients at a time does not start.
     static let minConnections = 64

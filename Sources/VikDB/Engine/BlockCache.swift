@@ -107,22 +107,18 @@ private struct ClockCache {
     }
 
     mutating func block(_ key: BlockCache.Key, _ hash: UInt64) -> Block? {
-        var position = buckets[bucket(hash)]
-        while position != Self.none {
-            if slots[Int(position)].key == key {
-                hits += 1
-                slots[Int(position)].wasUsed = true
-                return slots[Int(position)].block
-            }
-            position = slots[Int(position)].next
+        guard let position = position(of: key, hash) else {
+            misses += 1
+            return nil
         }
-        misses += 1
-        return nil
+        hits += 1
+        slots[position].wasUsed = true
+        return slots[position].block
     }
 
     mutating func insert(_ block: Block, for key: BlockCache.Key, _ hash: UInt64) {
         let cost = block.bytes.count + Self.overhead
-        guard cost <= capacity, !contains(key, hash) else { return }
+        guard cost <= capacity, position(of: key, hash) == nil else { return }
         while bytes + cost > capacity { dropNext() }
         bytes += cost
         let slot = Slot(key: key, block: block, cost: cost, next: Self.none, wasUsed: false)
@@ -138,13 +134,13 @@ private struct ClockCache {
         link(position, bucket(hash))
     }
 
-    private func contains(_ key: BlockCache.Key, _ hash: UInt64) -> Bool {
+    private func position(of key: BlockCache.Key, _ hash: UInt64) -> Int? {
         var position = buckets[bucket(hash)]
         while position != Self.none {
-            if slots[Int(position)].key == key { return true }
+            if slots[Int(position)].key == key { return Int(position) }
             position = slots[Int(position)].next
         }
-        return false
+        return nil
     }
 
     private mutating func dropNext() {

@@ -1,6 +1,6 @@
 import VikWire
 
-/// The live tables at one moment, open. Immutable, any thread; a view keeps its version, and with it the files.
+/// The live tables at one moment. Immutable, any thread; a view keeps its version, and with it the files.
 ///
 /// Because every view keeps the memtables and the version of its moment, and tables hold only entries that were applied
 /// before they were written, a merge may drop every version of a key but the newest: no view can need an older one
@@ -26,6 +26,7 @@ final class Version: Sendable {
     func find(_ target: borrowing SearchKey) throws(StorageError) -> Lookup {
         let stem = InternalKey.stem(target.bytes)
         let hash = BloomFilter.hash(stem)
+        // By position: to walk an array counts a reference for each of its elements.
         for position in level0.indices where level0[position].covers(stem) {
             let found = try level0[position].reader().find(target, hash: hash)
             guard case .absent = found else { return found }

@@ -13,6 +13,9 @@ package enum NodeInput: Sendable {
     case peerConnected(Hello)
     /// A connection to a member broke; what was on its way may be lost.
     case peerDisconnected(MemberID)
+    /// The connection that carries entries to a member is open, or broke.
+    case appendsOpened(MemberID)
+    case appendsCutOff(MemberID)
     /// A node of this node's own cluster dialled, which may be a member that was added while this node was away.
     case acquainted(Hello)
     /// The connection for a snapshot to a member is through its handshake, or broke and is dialled again.

@@ -124,7 +124,7 @@ extension NodeShell {
     /// A node that was away may be dialled by a leader that it has never heard of: it must answer, or it would never
     /// learn. The address is the one that the dialler says it has in the configuration.
     func acquaint(_ hello: Hello) {
-        guard mayBeNew(hello.member), !acquaintances.contains(where: { $0.id == hello.member }) else { return }
+        guard mayBeNew(hello), !acquaintances.contains(where: { $0.id == hello.member }) else { return }
         let room = WireLimits.maxMembers - 1 - knownPeers.count
         guard room > 0 else { return }
         if acquaintances.count >= room { acquaintances.removeFirst() }
@@ -133,9 +133,11 @@ extension NodeShell {
                 id: hello.member, store: hello.store, role: .learner, address: hello.address, label: hello.label))
     }
 
-    /// Whether a node that is no member as far as this node knows may be one all the same.
-    package func mayBeNew(_ member: MemberID) -> Bool {
-        clusterIncarnation != .zero && core.mayBeNew(member)
+    /// Whether a node that is no member as far as this node knows may be one all the same. To find that out, the
+    /// incarnation of an entry that is not known to be committed is good enough.
+    package func mayBeNew(_ hello: Hello) -> Bool {
+        let own = clusterIncarnation == .zero ? core.presumedIncarnation : clusterIncarnation
+        return own != .zero && hello.incarnation == own && core.mayBeNew(hello.member)
     }
 
     var logTellsMembers: Bool { core.storeState == .entries && core.configuration != nil }

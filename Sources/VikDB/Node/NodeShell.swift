@@ -131,6 +131,8 @@ package final class NodeShell {
         case .message(let message, let member, let store): core.step(message, from: member, store: store)
         case .peerConnected(let hello): connected(hello)
         case .peerDisconnected(let member): core.disconnected(member)
+        case .appendsOpened(let member): core.setAppends(to: member, areCutOff: false)
+        case .appendsCutOff(let member): core.setAppends(to: member, areCutOff: true)
         case .snapshotConnected(let member): snapshotConnection(to: member, isOpen: true)
         case .snapshotDisconnected(let member): snapshotConnection(to: member, isOpen: false)
         case .unknownToPeer(let hello): noteUnknown(to: hello)

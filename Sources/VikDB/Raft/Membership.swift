@@ -16,16 +16,25 @@ struct Membership {
     var latest: Configuration? { configurations.last?.configuration ?? founding }
     var latestIndex: LogIndex { configurations.last?.index ?? 0 }
 
-    /// The configuration whose stores count: the newest committed one, so that a store takes a member's place only
-    /// once a quorum of the others has agreed (design rule 10); before the first is known to be committed, as it is
-    /// after a restart too, the oldest.
+    /// The configuration whose stores count: the newest one known to be committed, so that a store takes a member's
+    /// place only once a quorum of the others has agreed (design rule 10); while none is, the oldest in the log.
     func counting(commit: LogIndex) -> Configuration? {
-        (newest(through: commit) ?? configurations.first)?.configuration ?? founding
+        (committed(commit: commit) ?? configurations.first)?.configuration ?? founding
+    }
+
+    /// The newest configuration that this log proves to be committed: by the commit index, or by a later configuration,
+    /// because a leader appends one only once that before it is committed (dissertation §4.1). The second proof survives
+    /// a restart that lost the commit index.
+    func committed(commit: LogIndex) -> IndexedConfiguration? {
+        let followed = configurations.dropLast().last
+        guard let known = newest(through: commit) else { return followed }
+        guard let followed, followed.index > known.index else { return known }
+        return followed
     }
 
     /// Every configuration in the log after the one that counts.
     func pending(commit: LogIndex) -> some Collection<IndexedConfiguration> {
-        let counting = newest(through: commit)?.index ?? configurations.first?.index ?? 0
+        let counting = committed(commit: commit)?.index ?? configurations.first?.index ?? 0
         return configurations.drop { $0.index <= counting }
     }
 

@@ -37,6 +37,11 @@ struct Progress {
     /// `match` when the last heartbeat was answered: no change with appends in flight hints at a lost one.
     var matchAtHeartbeat: LogIndex = 0
 
+    /// A learner: the end of the log when its present round of catching up began, and when that was.
+    private var round: (last: LogIndex, since: UInt64)?
+    /// How long the last round took.
+    private(set) var lastRoundTicks: UInt64?
+
     struct Departure {
         /// What the configuration said of it.
         let member: Member
@@ -112,6 +117,16 @@ struct Progress {
         isPaused = true
         snapshotRetryAt = now + pause << UInt64(min(snapshotFailures, 6))
         snapshotFailures += 1
+    }
+
+    /// A learner catches up in rounds: each begins with the end of the log and is over once the learner has it
+    /// (dissertation §4.2.1).
+    mutating func followRound(last: LogIndex, now: UInt64) {
+        if let round {
+            guard match >= round.last else { return }
+            lastRoundTicks = now - round.since
+        }
+        round = (last, now)
     }
 
     /// Something arrived from the member.

@@ -63,7 +63,7 @@ extension RaftCore {
             term: term, isPreVote: isPreVote, isHandOver: isHandOver, lastIndex: log.lastIndex, lastTerm: log.lastTerm)
         for peer in otherMembers where isVoter(peer) {
             if let sequence = sequenceOfEverything {
-                deferred.append((sequence, Outgoing(to: peer, message: .voteRequest(request))))
+                hold(.voteRequest(request), to: peer, until: sequence)
             } else {
                 send(.voteRequest(request), to: peer)
             }
@@ -71,11 +71,10 @@ extension RaftCore {
     }
 
     mutating func stepVoteRequest(_ request: VoteRequest, from: MemberID) {
-        // A node that hears from a leader, or is one that a majority hears, has no reason for an election (§6.2); nor
-        // is a node that lost its disk a candidate, nor one that is no member.
+        // A node that hears from a leader, or is one that a majority hears, has no reason for an election (§6.2).
         let hearsLeader = role == .leader || (leader != nil && electionElapsed < options.electionTicks.lowerBound)
         // But the leader itself may have asked for it.
-        guard !hearsLeader || request.isHandOver, recognizes(from) else { return }
+        guard !hearsLeader || request.isHandOver, mayBeCandidate(from) else { return }
         if !request.isPreVote, request.term > term {
             becomeFollower(term: request.term, leader: nil)
         }
@@ -159,7 +158,7 @@ extension RaftCore {
         }
         guard electionElapsed >= options.electionTicks.lowerBound else { return }
         electionElapsed = 0
-        let active = leading!.peers.count { $0.isActive && counts($0.member) }
+        let active = leading!.peers.count { $0.isActive && counts($0.member) && canSend(to: $0.member) }
         if active + (isVoter(id) ? 1 : 0) < quorum {
             // No majority answers: someone else may lead by now, so this node forgets that it did.
             becomeFollower(term: term, leader: nil)

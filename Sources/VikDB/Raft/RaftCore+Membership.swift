@@ -7,8 +7,11 @@ extension RaftCore {
     package var configuration: Configuration? { membership.latest }
     /// The cluster's incarnation, once it is known to be committed: a founder that lost the election may hold another.
     package var incarnation: Incarnation {
-        membership.newest(through: commit)?.configuration.incarnation ?? .zero
+        membership.committed(commit: commit)?.configuration.incarnation ?? .zero
     }
+    /// The incarnation that this log speaks of, committed or not. Enough to listen to a member of it that is new here,
+    /// not to refuse one of another.
+    package var presumedIncarnation: Incarnation { membership.configurations.first?.configuration.incarnation ?? .zero }
     /// The store that the cluster's first entry records for `member`; zero if this log does not say, or no longer.
     package func foundingStore(of member: MemberID) -> StoreID {
         guard let first = membership.configurations.first, first.index == 1 else { return .zero }
@@ -53,24 +56,45 @@ extension RaftCore {
         return durable.compactMap { $0.configuration.member(id) }.last?.store == store
     }
 
-    /// Whether this node may stand for election: it votes, and its disk takes the entry that a leader starts with.
+    /// Whether this node may stand for election: it votes, the configuration that counts names its store, its disk takes
+    /// the entry that a leader starts with, and a quorum can be sent entries.
+    ///
+    /// A store whose record is not known to be committed does not stand, although it votes: the store before it may
+    /// have voted in the term that it would lead. Its vote is counted only by who knows of that commitment, but others
+    /// give it theirs by its log alone, so here is the one place to see to it.
     var mayCampaign: Bool {
-        let isCommittedVoter = membership.counting(commit: commit)?.member(id)?.role == .voter
-        return mayVote && (isVoter(id) || isCommittedVoter) && !isInstalling && !isLogFull && !isDiskStalled
+        guard let own = membership.counting(commit: commit)?.member(id), own.store == store else { return false }
+        return mayVote && (isVoter(id) || own.role == .voter) && !isInstalling && !isLogFull && !isDiskStalled
+            && canSendToQuorum
+    }
+
+    /// Whether `member` may have this node's vote at all. A voter judges by term, vote, log and lease alone
+    /// (dissertation §4.1), whether its own log names the candidate, and with this store, or not yet: the candidate's
+    /// may hold the entry that does. But not one that a configuration known to be committed has removed; and while the
+    /// cluster is being founded, only a founder with the store that has answered as empty.
+    func mayBeCandidate(_ member: MemberID) -> Bool {
+        guard !membership.configurations.isEmpty else { return recognizes(member) }
+        guard let committed = membership.committed(commit: commit) else { return true }
+        return committed.configuration.member(member) != nil || isAdded(member, after: committed.index)
     }
 
     /// Whether a node that this log does not know as a member may be one all the same: the id of a member that was added
-    /// is the index of its entry, and this log may not have come that far.
+    /// is the index of its entry, and this log may not have come that far. What it holds after the newest configuration
+    /// that is known to be committed may yet be replaced, and says nothing.
     package func mayBeNew(_ member: MemberID) -> Bool {
-        membership.latest?.member(member) == nil && member.rawValue > membership.latestIndex
-            && member.rawValue <= WireLimits.maxIndex && !isFounderID(member)
+        membership.latest?.member(member) == nil
+            && isAdded(member, after: membership.committed(commit: commit)?.index ?? 0)
+    }
+
+    private func isAdded(_ member: MemberID, after index: LogIndex) -> Bool {
+        member.rawValue > index && member.rawValue <= WireLimits.maxIndex && !isFounderID(member)
     }
 
     /// The ids of founders are hashes, which no log gets as far as.
     private func isFounderID(_ member: MemberID) -> Bool { member.rawValue > 1 << 48 }
 
     /// The newest configuration that is known to be committed.
-    package var committedConfiguration: IndexedConfiguration? { membership.newest(through: commit) }
+    package var committedConfiguration: IndexedConfiguration? { membership.committed(commit: commit) }
 
     /// Whether this node was a member and a committed entry has removed it.
     package var isRemoved: Bool {
@@ -94,7 +118,18 @@ extension RaftCore {
             let departure = leading!.peers[position].departure
             leading!.peers[position] = Progress(member: member, next: log.lastIndex + 1, heardAt: now)
             leading!.peers[position].departure = departure
+            recount()
         }
+    }
+
+    /// Who counts has changed, or how many it takes: by a configuration that was appended or committed, or by a store
+    /// that was shown. Whatever waits for a majority is counted again, here and nowhere else. Check-quorum and
+    /// promotion count anew at each of their ticks.
+    mutating func recount() {
+        guard role == .leader else { return }
+        advanceCommit()
+        finishReadRound()
+        if let target = leading!.handOver?.target, !counts(target) { leading!.handOver = nil }
     }
 
     /// A member that lost its disk, and is back with an empty store, gets an entry that records the new one. It is
@@ -117,6 +152,7 @@ extension RaftCore {
         membership.append(configuration, at: index)
         membership.forgetReplaced(applicable: applicable)
         adjustPeers(from: before, to: configuration, at: index)
+        recount()
     }
 
     mutating func recordConfigurations(in entries: some Collection<Entry>) {

@@ -64,12 +64,13 @@ extension RaftCore {
         case .promote(let id):
             let member = try member(id, of: current)
             guard member.role != .voter else { throw .impossible("\(member.label) is a voter already") }
-            guard let lag = lagOfLearner(id) else {
+            guard let learner = fitLearner(id) else {
                 throw .busy("\(member.label) does not answer, or has no copy of the log yet")
             }
-            guard lag <= options.maxPromotionLag else {
+            guard isCaughtUp(learner) else {
                 throw .busy(
-                    "\(member.label) lacks \(lag) entries still, at most \(options.maxPromotionLag) are allowed")
+                    "\(member.label) lacks \(lag(of: learner)) entries still, and takes longer than an election timeout "
+                        + "for what is new")
             }
             return current.changing(id) { $0.role = .voter }
         case .remove(let id):
@@ -118,17 +119,32 @@ extension RaftCore {
         recognizes(peer.member) && isResponsive(peer) && peer.match >= membership.latestIndex
     }
 
-    /// How many committed entries a learner lacks; nil: it does not answer, or could not vote yet.
-    private func lagOfLearner(_ member: MemberID) -> UInt64? {
-        guard let peer = leading!.peers.first(where: { $0.member == member }), isFit(peer) else { return nil }
-        return commit - min(commit, peer.match)
+    /// A learner that could vote; nil: it does not answer, or has no copy of the log yet.
+    private func fitLearner(_ member: MemberID) -> Progress? {
+        leading!.peers.first { $0.member == member && isFit($0) }
+    }
+
+    /// How many committed entries a learner lacks.
+    private func lag(of learner: Progress) -> UInt64 { commit - min(commit, learner.match) }
+
+    /// Whether a learner lacks little, in entries or in time: over a link with a long delay it is always many entries
+    /// behind a busy leader, and yet never longer than an election timeout (dissertation §4.2.1).
+    private func isCaughtUp(_ learner: Progress) -> Bool {
+        lag(of: learner) <= options.maxPromotionLag
+            || learner.lastRoundTicks.map { $0 < UInt64(options.electionTicks.lowerBound) } ?? false
     }
 
     /// Makes a learner that is to be a voter one, as soon as it has caught up.
     mutating func promoteCaughtUp() {
-        guard mayChangeMembers, let current = membership.latest else { return }
+        guard let current = membership.latest else { return }
+        for member in current.members where member.role != .voter {
+            if let position = leading!.position(of: member.id) {
+                leading!.peers[position].followRound(last: log.lastIndex, now: now)
+            }
+        }
+        guard mayChangeMembers else { return }
         for member in current.members where member.role == .voterToBe {
-            guard let lag = lagOfLearner(member.id), lag <= options.maxPromotionLag else { continue }
+            guard let learner = fitLearner(member.id), isCaughtUp(learner) else { continue }
             if (try? propose(.promote(member.id))) != nil { return }
         }
     }

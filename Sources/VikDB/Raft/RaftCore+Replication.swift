@@ -122,7 +122,9 @@ extension RaftCore {
         durable.sort(by: >)
         let candidate = durable[quorum - 1]
         guard candidate > commit, log.term(at: candidate) == term else { return }
+        let before = membership.committed(commit: commit)?.index
         commit = candidate
+        if membership.committed(commit: commit)?.index != before { recount() }
     }
 
     /// The connection to `member` broke: what was in flight may be lost.
@@ -131,6 +133,30 @@ extension RaftCore {
             leading!.peers[position].mode != .installing
         else { return }
         leading!.peers[position].probe(from: leading!.peers[position].match + 1)
+    }
+
+    /// Whether the connection that carries entries to `member` is open, as far as the transport has said. Heartbeats have
+    /// another one: a leader whose appends are cut off, and its heartbeats not, would lead for ever and commit nothing.
+    package mutating func setAppends(to member: MemberID, areCutOff: Bool) {
+        if !areCutOff {
+            appendsCutOff[member] = nil
+        } else if appendsCutOff[member] == nil {
+            let others = peers
+            appendsCutOff = appendsCutOff.filter { cutOff in others.contains { $0.id == cutOff.key } }
+            appendsCutOff[member] = now
+        }
+    }
+
+    /// A connection that broke is made again in less time than the shortest election timeout, if it can be.
+    func canSend(to member: MemberID) -> Bool {
+        guard let since = appendsCutOff[member] else { return true }
+        return now - since < UInt64(options.electionTicks.lowerBound)
+    }
+
+    /// Whether a majority of the voters can be sent entries.
+    var canSendToQuorum: Bool {
+        guard !appendsCutOff.isEmpty, let voters = membership.latest?.voters else { return true }
+        return voters.count { $0.id == id || canSend(to: $0.id) } >= quorum
     }
 
     mutating func broadcastHeartbeat() {

@@ -103,6 +103,10 @@ extension RaftCore {
         precondition(isInstalling && index > commit, "a snapshot brings a node forward")
         isInstalling = false
         log = RaftLog(baseIndex: index, baseTerm: term, lastIndex: index, runs: [])
+        // A group that is still out belongs to the log before: of this one it vouches for nothing. Nor are votes asked
+        // for with that log.
+        inFlight?.lastIndex = 0
+        deferred.removeAll { if case .voteRequest = $0.message.message { true } else { false } }
         commit = index
         verified = index
         owesAcknowledgement = false

@@ -35,6 +35,8 @@ package struct RaftCore {
     var membership: Membership
     /// The stores that the other members showed in their handshakes.
     var shownStores: [MemberID: StoreID] = [:]
+    /// The tick since which a member cannot be sent entries.
+    var appendsCutOff: [MemberID: UInt64] = [:]
 
     // Time, in ticks.
     var now: UInt64 = 0
@@ -256,10 +258,12 @@ package struct RaftCore {
         guard inFlight == nil else { return nil }
         // Whose votes count after a restart depends on the configuration that is known to be committed then.
         if let newest = membership.newest(through: applicable), newest.index > savedCommit { hardStateIsDirty = true }
-        guard hardStateIsDirty || log.hasUnemitted && !isLogFull else { return nil }
+        // Entries of a log that a snapshot is about to replace would land in the new one.
+        let takesEntries = !isLogFull && !isInstalling
+        guard hardStateIsDirty || log.hasUnemitted && takesEntries else { return nil }
         let group = PersistGroup(
             sequence: nextSequence, hardState: hardStateIsDirty ? hardState : nil,
-            entries: isLogFull ? [] : log.takeUnemitted())
+            entries: takesEntries ? log.takeUnemitted() : [])
         inFlight = InFlightGroup(
             sequence: nextSequence, since: now, lastIndex: log.emitted, hasHardState: hardStateIsDirty)
         nextSequence += 1
@@ -288,12 +292,19 @@ package struct RaftCore {
     /// Sends what claims term and vote, once both are durable.
     mutating func sendOnceTermIsDurable(_ message: Message, to member: MemberID) {
         if hardStateIsDirty {
-            deferred.append((nextSequence, Outgoing(to: member, message: message)))
+            hold(message, to: member, until: nextSequence)
         } else if let group = inFlight, group.hasHardState {
-            deferred.append((group.sequence, Outgoing(to: member, message: message)))
+            hold(message, to: member, until: group.sequence)
         } else {
             send(message, to: member)
         }
+    }
+
+    /// Keeps a message until the group `sequence` is durable. Of each kind only the newest to a member is kept, which
+    /// says all that those before it did: behind a disk that stalls they would grow without bound.
+    mutating func hold(_ message: Message, to member: MemberID, until sequence: UInt64) {
+        deferred.removeAll { $0.message.to == member && message.supersedes($0.message.message) }
+        deferred.append((sequence, Outgoing(to: member, message: message)))
     }
 
     /// The group with which everything known now is durable; nil if it is already.
@@ -338,5 +349,27 @@ package struct IndexedConfiguration: Equatable, Sendable {
     package init(index: LogIndex, configuration: Configuration) {
         self.index = index
         self.configuration = configuration
+    }
+}
+
+extension Message {
+    /// Whether this message, sent later to the same member, makes `other` needless.
+    fileprivate func supersedes(_ other: Message) -> Bool {
+        switch (self, other) {
+        case (.heartbeatReply, .heartbeatReply): true
+        case (.voteRequest(let new), .voteRequest(let old)): new.isPreVote == old.isPreVote
+        case (.voteReply(let new), .voteReply(let old)): new.isPreVote == old.isPreVote
+        case (.appendReply(let new), .appendReply(let old)):
+            switch (new.outcome, old.outcome) {
+            case (.matched, .matched), (.rejected, .rejected): true
+            case (.matched, .rejected), (.rejected, .matched): false
+            }
+        case (.snapshotReply(let new), .snapshotReply(let old)):
+            switch (new.outcome, old.outcome) {
+            case (.wants, .wants), (.installed, .installed), (.refused, .refused): true
+            default: false
+            }
+        default: false
+        }
     }
 }

@@ -110,18 +110,20 @@ final class NodeLoop: TransportDelegate {
 
     func transportConnected(_ peer: Hello, _ channel: VikWire.Channel) {
         shell.handle(channel == .snapshot ? .snapshotConnected(peer.member) : .peerConnected(peer))
+        if channel == .bulk { shell.handle(.appendsOpened(peer.member)) }
         schedulePump()
     }
 
     func transportDisconnected(_ member: MemberID, _ channel: VikWire.Channel) {
         shell.handle(channel == .snapshot ? .snapshotDisconnected(member) : .peerDisconnected(member))
+        if channel == .bulk { shell.handle(.appendsCutOff(member)) }
         schedulePump()
     }
 
     func transportAccepted(_ peer: Hello) {}
 
     func transportAcquainted(_ stranger: Hello) -> Bool {
-        guard shell.mayBeNew(stranger.member) else { return false }
+        guard shell.mayBeNew(stranger) else { return false }
         shell.handle(.acquainted(stranger))
         schedulePump()
         return true

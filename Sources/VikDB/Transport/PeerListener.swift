@@ -111,7 +111,7 @@ final class PeerListener: PeerConnectionOwner {
         guard !hello.isPeerUnknown else { throw .invalid("a hello with a flag that only an answer may have") }
         var reply = transport.hello(to: hello.member, on: hello.channel)
         if let refusal = transport.refusal(of: hello, dialled: nil) {
-            if refusal.isOfFormerMember, transport.delegate.transportAcquainted(hello) {
+            if refusal.mayBeNew, transport.delegate.transportAcquainted(hello) {
                 // It is a peer from now on, and dials again in a moment.
                 return connection.end(PeerConnection.Ending(cause: "\(hello.label) was not heard of before"))
             }

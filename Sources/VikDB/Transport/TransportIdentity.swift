@@ -46,7 +46,9 @@ package struct TransportIdentity: Sendable {
         if !isPeer(hello.member) {
             return HelloRefusal(
                 cause: "\(who) is not a member of this cluster",
-                isOfFormerMember: dialled == nil && isOfOwnCluster && hello.peer == member)
+                isOfFormerMember: dialled == nil && isOfOwnCluster && hello.peer == member,
+                mayBeNew: dialled == nil && hello.peer == member && hello.incarnation != .zero
+                    && (isOfOwnCluster || incarnation == .zero))
         }
         if hello.label == label {
             return HelloRefusal(cause: "\(who) has this node's own -node-id")
@@ -71,6 +73,8 @@ struct HelloRefusal {
     /// Its sender belongs to this cluster's incarnation but is no member: it was removed, perhaps while it was away,
     /// and is told so.
     var isOfFormerMember = false
+    /// It is no member as far as this node knows, which may know less than its sender does.
+    var mayBeNew = false
 }
 
 /// Receives what the transport has to say; all calls come on the node's loop, none from within a call to the transport,
@@ -87,7 +91,7 @@ package protocol TransportDelegate: AnyObject {
     func transportDisconnected(_ member: MemberID, _ channel: VikWire.Channel)
     /// A peer's connection to this node is through its handshake.
     func transportAccepted(_ peer: Hello)
-    /// A node of this node's own cluster dialled that is no peer.
+    /// A node dialled that is no peer, and belongs to this node's own cluster, if this node knows of one.
     ///
     /// - Returns: whether it may be a member that was added while this node was away; it then is made a peer.
     func transportAcquainted(_ stranger: Hello) -> Bool

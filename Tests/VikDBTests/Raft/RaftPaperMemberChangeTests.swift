@@ -167,8 +167,8 @@ extension RaftPaperTests {
         subject.propose(5)
         subject.matchAll(by: [2, 3])
         try #require(subject.core.commit == 12)
-        // It does not answer, then it lacks five, then three.
-        subject.tick(10, answeredBy: [2, 3])
+        // It does not answer for longer than an election timeout, then it lacks five, then three.
+        subject.tick(40, answeredBy: [2, 3])
         #expect(subject.refusal(of: .promote(Names.member(6)))?.isBusy == true)
         for match in [7, 9] as [LogIndex] {
             subject.match(match, from: 6)
@@ -260,9 +260,9 @@ extension RaftPaperTests {
 
     @Test("diss. §4.2.3 who was removed is heard no more, so that it disturbs nobody")
     func removedMemberIsIgnored() throws {
-        var subject = RaftSubject()
+        var subject = RaftSubject(terms: [1, 1, 1])
         subject.append(
-            [Names.configuration(3).removing(Names.member(3))], term: 1, after: (1, 1), commit: 2, from: 2)
+            [Names.configuration(3).removing(Names.member(3))], term: 1, after: (3, 1), commit: 4, from: 2)
         subject.tick(60)
         for isPreVote in [true, false] {
             #expect(subject.step(.voteRequest(9, last: (9, 9), isPreVote: isPreVote), from: 3).to(3).isEmpty)
@@ -339,7 +339,7 @@ extension RaftPaperTests {
 extension RaftSubject {
     /// A leader of three whose log ends with entry 7, and a fourth member, 6, which does not vote and has been sent
     /// everything, but has acknowledged nothing.
-    fileprivate static func leaderWithLearner(
+    static func leaderWithLearner(
         becomesVoter: Bool = false, options: RaftOptions = RaftOptions()
     ) throws -> RaftSubject {
         var subject = RaftSubject.leader(options: options)

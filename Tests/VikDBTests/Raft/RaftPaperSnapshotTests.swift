@@ -264,3 +264,45 @@ extension Message {
         .snapshotReply(SnapshotReply(term: term, transfer: 5, outcome: .installed(index)))
     }
 }
+
+/// What is still under way when a snapshot takes the place of the log.
+extension RaftPaperTests {
+    private static let installed = IndexedConfiguration(index: 1, configuration: Names.configuration(3))
+
+    @Test("A write that belongs to the log before a snapshot vouches for nothing in the log after it")
+    func writeAcrossAnInstall() {
+        var subject = RaftSubject(terms: [1, 1, 1, 1, 1, 1, 1, 1])
+        subject.holdsDisk = true
+        subject.input { $0.beginInstalling() }
+        // A term of its own is to be saved while the snapshot is put in place.
+        subject.step(.heartbeat(3), from: 2)
+        #expect(subject.node.pending?.hardState?.term == 3 && subject.node.pending?.entries.isEmpty == true)
+        subject.finishInstalling(through: 4, term: 2, Self.installed)
+        subject.step(.append(term: 3, after: (4, 2), [3, 3, 3]), from: 2)
+        let sent = subject.persist()
+        #expect(!sent.contains { $0.message == .matched(7, term: 3) })
+        #expect(subject.core.applicable == 4)
+        #expect(subject.persist().contains { $0.message == .matched(7, term: 3) })
+    }
+
+    @Test("Entries of the log before a snapshot are not written any more, although a full disk has room again")
+    func roomDuringAnInstall() {
+        var subject = RaftSubject(terms: [1, 1])
+        subject.holdsDisk = true
+        subject.step(.append(term: 1, after: (2, 1), [1, 1]), from: 2)
+        subject.refuseWrite()
+        #expect(subject.core.isLogQuiet && subject.core.isLogFull)
+        subject.input { $0.beginInstalling() }
+        subject.input { $0.logHasRoom() }
+        #expect(subject.node.pending == nil)
+        subject.step(.heartbeat(2), from: 2)
+        #expect(subject.node.pending?.entries.isEmpty == true)
+        subject.persist()
+        subject.finishInstalling(through: 6, term: 2, Self.installed)
+        while subject.node.pending != nil {
+            #expect(subject.node.pending?.entries.isEmpty == true)
+            subject.persist()
+        }
+        #expect(subject.core.lastIndex == 6)
+    }
+}

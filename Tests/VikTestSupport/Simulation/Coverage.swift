@@ -55,6 +55,9 @@ package struct Coverage: Sendable {
         case acquaintances = "dialled by a member not yet heard of"
         case unknownToPeer = "dialled by a node that is no member"
         case handOvers = "hand-overs asked for"
+        case appendsCutOff = "nodes cut off from sending entries"
+        case majorityServed = "majorities that served without a restart"
+        case majorityServedAlone = "of them, with a member down"
         case quorumOfOne = "runs of a single node"
     }
 

@@ -6,6 +6,8 @@ import VikWire
 struct SimulatedNetwork {
     /// `isCut[a][b]`: nothing gets from a to b.
     private var isCut: [[Bool]]
+    /// `areAppendsCut[a][b]`: no entries get from a to b, all else does.
+    private var areAppendsCut: [[Bool]]
     /// Latest arrival by direction and channel, for links that keep order.
     private var lastArrival: [UInt64]
     private let nodeCount: Int
@@ -13,6 +15,7 @@ struct SimulatedNetwork {
     init(nodeCount: Int) {
         self.nodeCount = nodeCount
         isCut = Array(repeating: Array(repeating: false, count: nodeCount), count: nodeCount)
+        areAppendsCut = isCut
         lastArrival = Array(repeating: 0, count: nodeCount * nodeCount * VikWire.Channel.allCases.count)
     }
 
@@ -23,6 +26,18 @@ struct SimulatedNetwork {
     /// A connection needs both directions.
     func connects(_ left: Int, _ right: Int) -> Bool {
         carries(from: left, to: right) && carries(from: right, to: left)
+    }
+
+    func carriesAppends(from sender: Int, to receiver: Int) -> Bool {
+        carries(from: sender, to: receiver) && !areAppendsCut[sender][receiver]
+    }
+
+    mutating func cutAppends(from sender: Int, to receiver: Int) {
+        areAppendsCut[sender][receiver] = true
+    }
+
+    mutating func healAppends() {
+        for index in areAppendsCut.indices { areAppendsCut[index] = Array(repeating: false, count: nodeCount) }
     }
 
     mutating func cut(from sender: Int, to receiver: Int) {
@@ -47,7 +62,9 @@ struct SimulatedNetwork {
         now: UInt64, from sender: Int, to receiver: Int, on channel: VikWire.Channel, _ profile: SimulationProfile,
         using random: inout SplitMix64
     ) -> [UInt64] {
-        guard carries(from: sender, to: receiver) else { return [] }
+        guard carries(from: sender, to: receiver),
+            channel != .bulk || carriesAppends(from: sender, to: receiver)
+        else { return [] }
         if Int.random(in: 0..<1_000, using: &random) < profile.lossChance { return [] }
         var copies = 1
         if Int.random(in: 0..<1_000, using: &random) < profile.duplicationChance { copies = 2 }

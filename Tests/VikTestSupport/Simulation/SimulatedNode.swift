@@ -36,6 +36,10 @@ package final class SimulatedNode {
     }
 
     var label: String { "node\(position + 1)" }
+    package var name: String { label }
+    package var replicationAddress: String { address }
+    /// Whether it is a member at present.
+    package var isPresent: Bool { member != .none }
 
     static let logDirectory = "/data/log"
     static let tableDirectory = "/data/tables"
@@ -92,6 +96,8 @@ final class SimulatedProcess {
     var lastPostOfLane: [UInt64] = Array(repeating: 0, count: Lane.allCases.count)
     /// The process of each peer that a connection reaches, as far as this one knows.
     var connected: [Int: Int] = [:]
+    /// Those to whom no entries get, as far as this one knows.
+    var cutAppends: Set<Int> = []
     /// The same of connections for snapshots. A number of its own for each, because chunks arrive in order or not at all.
     var snapshotLinks: [Int: (target: Int, number: Int, lastArrival: UInt64)] = [:]
     var shadow: LogShadow

@@ -23,6 +23,13 @@ extension Simulation {
         trace.note(13, UInt64(node.position), text: "fault: \(fault)")
         switch fault {
         case .crash: crash(node, restartAfter: draw(10_000...1_500_000))
+        case .leave: crash(node, restartAfter: draw(1_000_000...6_000_000))
+        case .cutAppends:
+            coverage[.appendsCutOff] += 1
+            for peer in nodes where peer !== node && chance(80) {
+                network.cutAppends(from: node.position, to: peer.position)
+            }
+            schedule(after: draw(100_000...2_000_000)) { [unowned self] in network.healAppends() }
         case .crashMany:
             for node in nodes where chance(70) { crash(node, restartAfter: draw(10_000...800_000)) }
         case .stop:
@@ -89,11 +96,12 @@ extension Simulation {
         schedule(after: draw(50_000...2_000_000)) { [unowned self] in network.heal() }
     }
 
-    /// The faults end: whole links, quick disks, all nodes up.
-    func calmDown() {
+    /// The faults end: whole links, quick disks, and, unless those that are down are to stay so, all nodes up.
+    func endFaults(restarting: Bool) {
         trace.note(14, text: "calm")
         isFaulty = false
         network.heal()
+        network.healAppends()
         hostility.lossChance = 0
         hostility.duplicationChance = 0
         hostility.longDelayChance = 0
@@ -104,7 +112,9 @@ extension Simulation {
             node.disk.failCall(after: 1 << 40, code: 0)
             node.disk.capacity = .max
             resume(node)
-            if node.process == nil { schedule(after: draw(0...100_000)) { [unowned self] in start(node) } }
+            guard node.process == nil else { continue }
+            node.isRestartDue = false
+            if restarting { schedule(after: draw(0...100_000)) { [unowned self] in start(node) } }
         }
         staff()
     }

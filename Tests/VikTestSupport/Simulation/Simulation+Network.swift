@@ -86,7 +86,25 @@ extension Simulation {
         at(process, after: delay) { [unowned self] in
             for peer in nodes where peer !== process.node { connect(process, to: peer) }
             followSnapshotWishes(of: process)
+            noticeCutAppends(of: process)
             scheduleConnecting(process, after: draw(20_000...60_000))
+        }
+    }
+
+    /// A connection that carries entries breaks, or is made again, some time after its link.
+    private func noticeCutAppends(of process: SimulatedProcess) {
+        for peer in nodes where peer !== process.node && chance(30) {
+            let isCut =
+                process.connected[peer.position] != nil
+                && !network.carriesAppends(from: process.node.position, to: peer.position)
+            guard isCut != process.cutAppends.contains(peer.position) else { continue }
+            if isCut {
+                process.cutAppends.insert(peer.position)
+                arrive(.appendsCutOff(peer.member), at: process)
+            } else {
+                process.cutAppends.remove(peer.position)
+                arrive(.appendsOpened(peer.member), at: process)
+            }
         }
     }
 
@@ -103,9 +121,7 @@ extension Simulation {
         guard let frame = try? FrameDecoder(mode: .helloReply).next(from: &buffer), (try? Hello(from: frame)) == hello
         else { return fail("the codec changes a hello") }
         let dialler = process.hello(to: peer)
-        if !target.knows(process.node.member), own != .zero, own == hello.incarnation,
-            target.shell.mayBeNew(process.node.member)
-        {
+        if !target.knows(process.node.member), target.shell.mayBeNew(dialler) {
             coverage[.acquaintances] += 1
             arrive(.acquainted(dialler), at: target)
             return

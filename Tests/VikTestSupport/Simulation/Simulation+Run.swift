@@ -23,6 +23,7 @@ extension Simulation {
         }
         startFaults()
         run(for: profile.faultyTime)
+        if chance(75) { proveMajorityServes() }
         proveLiveness()
         if chance(50) {
             // Power loss of the whole cluster: nothing that was acknowledged was only in memory.
@@ -32,21 +33,94 @@ extension Simulation {
         judgeHistory()
     }
 
+    /// Ends all faults but one: what is down stays down, and nobody is restarted. If a majority is up that can know what
+    /// it needs to know, it elects a leader, takes a write, and each of it answers a linearizable read.
+    package func proveMajorityServes() {
+        endFaults(restarting: false)
+        clients.isIssuing = false
+        guard mustServe else { return }
+        var written: UInt64?
+        let isWritten = run(within: Self.livenessBound) {
+            if let token = written {
+                if case .written? = clients.outcomes[token] { return true }
+                guard clients.pending[token] == nil else { return false }
+            }
+            written = leaderPosition.map { issueWrite(["majority"], client: .max, at: nodes[$0]) }
+            return false
+        }
+        var reads: [Int: UInt64] = [:]
+        let isRead =
+            isWritten
+            && run(within: Self.livenessBound) {
+                for node in members where isUp(node) {
+                    if let token = reads[node.position] {
+                        if case .answered? = clients.outcomes[token] { continue }
+                        guard clients.pending[token] == nil else { return false }
+                    }
+                    reads[node.position] = issue(.get(key: "majority", .linearizable), client: .max, at: node)
+                    return false
+                }
+                return true
+            }
+        // A change of the members that was under way may have been committed meanwhile.
+        guard violation == nil, mustServe else { return }
+        coverage[.majorityServed] += 1
+        if nodes.contains(where: { !isUp($0) && $0.member != .none }) { coverage[.majorityServedAlone] += 1 }
+        if !isWritten || !isRead {
+            fail(
+                "a majority is up and \(isWritten ? "does not read" : "takes no write"): "
+                    + nodes.map(describe).joined(separator: "; "))
+        }
+    }
+
+    private func isUp(_ node: SimulatedNode) -> Bool {
+        node.process.map { !node.isPaused && !$0.isStopping } ?? false
+    }
+
+    /// Whether those that are up must be able to elect a leader: the voter among them that has most of the log knows
+    /// who counts, and has a quorum of its own newest configuration beside it.
+    private var mustServe: Bool {
+        guard oracle.committedIndex > 0, violation == nil, let committed = oracle.configuration else { return false }
+        func isUp(_ voter: Member) -> Bool {
+            nodes.contains { $0.member == voter.id && $0.store == voter.store && self.isUp($0) }
+        }
+        func hasQuorum(_ configuration: Configuration) -> Bool {
+            configuration.voters.count(where: isUp) >= configuration.voterCount / 2 + 1
+        }
+        let up = nodes.filter { self.isUp($0) }.compactMap { $0.process?.shell.core }
+        let voters = up.filter { core in
+            [committed, core.configuration].contains { $0?.member(core.id)?.role == .voter }
+        }
+        guard hasQuorum(committed),
+            let most = voters.map({ ($0.termOfEntry(at: $0.lastIndex)!, $0.lastIndex) }).max(by: <)
+        else { return false }
+        return voters.contains { core in
+            (core.termOfEntry(at: core.lastIndex)!, core.lastIndex) == most
+                && core.committedConfiguration?.index ?? 0 >= oracle.configurationIndex
+                && core.configuration.map(hasQuorum) ?? false && !core.isRemoved
+        }
+    }
+
     /// Ends all faults; then there is one leader within a bound, all nodes agree, and all of them serve.
     package func proveLiveness() {
-        calmDown()
+        endFaults(restarting: true)
         clients.isIssuing = false
         guard run(within: Self.livenessBound, until: { isSettled }) else {
             // A founding that a power loss of several nodes interrupted may need an operator.
             if oracle.committedIndex == 0, violation == nil, !profile.isFoundingCalm { return }
             return fail("the cluster does not settle: \(nodes.map(describe).joined(separator: "; "))")
         }
-        for node in members {
-            for key in oracle.model.allKeys { issue(.get(key: key, .linearizable), client: .max, at: node) }
+        let reads = members.flatMap { node in
+            oracle.model.allKeys.map { issue(.get(key: $0, .linearizable), client: .max, at: node) }
         }
         let write = issueWrite(["final"], client: .max, at: nodes[leaderPosition!])
         run(within: Self.livenessBound) { clients.pending.isEmpty }
         guard violation == nil else { return }
+        for read in reads {
+            guard case .answered? = clients.outcomes[read] else {
+                return fail("a calm cluster does not read: \(String(describing: clients.outcomes[read]))")
+            }
+        }
         guard case .written? = clients.outcomes[write] else {
             return fail("a calm cluster does not take a write: \(String(describing: clients.outcomes[write]))")
         }

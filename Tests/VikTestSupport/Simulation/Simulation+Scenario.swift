@@ -11,6 +11,28 @@ extension Simulation {
         return awaitLeader()
     }
 
+    /// Starts a node that is down.
+    package func restart(_ position: Int) {
+        start(nodes[position])
+    }
+
+    /// Asks the leader for a change of the members, and waits until it is committed.
+    package func change(_ request: AdminRequest, at leader: Int) -> Bool {
+        let before = oracle.configurationIndex
+        ask(request, at: leader)
+        return run(within: 5_000_000) { oracle.configurationIndex > before }
+    }
+
+    /// The role of a node, as the newest committed configuration has it.
+    package func role(of position: Int) -> MemberRole? {
+        oracle.configuration?.member(nodes[position].member)?.role
+    }
+
+    /// No entries get from one node to others; heartbeats do.
+    package func cutAppends(from sender: Int, to receivers: [Int]) {
+        for receiver in receivers { network.cutAppends(from: sender, to: receiver) }
+    }
+
     /// Waits until some node leads that is none of `others` and has committed an entry of its own term.
     package func awaitLeader(otherThan others: [Int] = [], within time: UInt64 = 5_000_000) -> Int? {
         run(within: time) { servingLeader(otherThan: others) != nil }

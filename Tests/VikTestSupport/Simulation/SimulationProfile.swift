@@ -40,6 +40,8 @@ package struct SimulationProfile: Sendable {
     package enum Fault: CaseIterable, Sendable {
         case crash
         case crashMany
+        /// Down for long: others may be added, removed and replaced meanwhile.
+        case leave
         case stop
         case pause
         case slowDisk
@@ -50,6 +52,8 @@ package struct SimulationProfile: Sendable {
         case bridge
         case wipe
         case cutSnapshots
+        /// Entries do not get through, all else does.
+        case cutAppends
         case changeMembers
         case handOver
     }

@@ -6,11 +6,16 @@ final class SingleNode: Sendable {
     let process: NodeProcess
     private let directory = TemporaryDirectory()
 
-    /// - Parameter shell: what `sh` does before it becomes the node, such as `ulimit -n 640`.
-    init(flags: [String] = [], after shell: String? = nil) throws {
+    /// - Parameters:
+    ///   - shell: what `sh` does before it becomes the node, such as `ulimit -n 640`.
+    ///   - prepare: puts something into the node's directory, which is not there yet.
+    init(
+        flags: [String] = [], after shell: String? = nil, prepare: (_ directory: String) throws -> Void = { _ in }
+    ) throws {
         process = NodeProcess(
             label: "node", apiPort: Ports.take(), directory: directory.path + "/node",
             prefix: shell.map { ["/bin/sh", "-c", "\($0) && exec \"$@\"", "sh"] } ?? [], flags: flags)
+        try prepare(process.directory)
         try process.start()
         try waitUntilReady()
     }

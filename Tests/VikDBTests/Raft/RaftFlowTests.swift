@@ -264,3 +264,97 @@ extension RaftPaperTests {
         }
     }
 }
+
+/// Snapshots and logs that differ.
+extension RaftPaperTests {
+    @Test("§7 the log went on beyond a snapshot while it was sent: another one is needed at once, and no append leaves")
+    func compactedDuringTransfer() {
+        var subject = RaftSubject.leader()
+        subject.propose(3)
+        subject.match(8, from: 2)
+        subject.input { $0.compact(through: 7) }
+        subject.input { $0.disconnected(Names.member(3)) }
+        #expect(subject.takeSnapshotsNeeded() == [Names.member(3)])
+        subject.propose(4)
+        subject.match(12, from: 2)
+        subject.input { $0.compact(through: 12) }
+        let sent = subject.input { $0.snapshotEnded(for: Names.member(3), installed: 8) }
+        #expect(subject.core.progressOfPeers.first { $0.member == Names.member(3) }?.match == 8)
+        // There is no entry after the log's end to ask with; its heartbeat's answer asks.
+        #expect(sent.appends.isEmpty)
+        let answered = subject.tick(5, answeredBy: [2, 3])
+        #expect(answered.to(3).compactMap(\.asAppend).isEmpty)
+        #expect(subject.takeSnapshotsNeeded() == [Names.member(3)] && subject.core.isInstalling(Names.member(3)))
+        // Its last entry is the log's last one: nothing has to be appended for the member to count as caught up.
+        subject.input { $0.snapshotEnded(for: Names.member(3), installed: 12) }
+        let probe = subject.answerHeartbeat(from: 3).to(3).compactMap(\.asAppend)
+        #expect(probe.map(\.previousIndex) == [12] && probe[0].entries.isEmpty)
+        subject.match(12, from: 3)
+        #expect(subject.propose().to(3).compactMap(\.asAppend).map(\.previousIndex) == [12])
+        #expect(subject.takeSnapshotsNeeded().isEmpty)
+    }
+
+    @Test("diss. §3.10 the office goes to a member that needs a snapshot first only once it has the rest too")
+    func handOverAfterASnapshot() {
+        var subject = RaftSubject.leader()
+        subject.propose(3)
+        subject.match(8, from: 2)
+        subject.input { $0.compact(through: 7) }
+        subject.input { $0.disconnected(Names.member(3)) }
+        #expect(subject.core.isInstalling(Names.member(3)))
+        subject.propose()
+        subject.match(9, from: 2)
+        #expect(subject.handOver(to: 3) == true)
+        #expect(subject.tick(5, answeredBy: [2, 3]).timeoutNows.isEmpty)
+        #expect(subject.input { $0.snapshotEnded(for: Names.member(3), installed: 8) }.timeoutNows.isEmpty)
+        #expect(subject.match(9, from: 3).timeoutNows == [3])
+    }
+
+    /// Every pair of logs of up to five entries of terms 1 to 3 that one cluster can have.
+    @Test("§5.3 whatever a follower's log, it becomes the leader's within a round a term")
+    func logsBecomeEqual() {
+        var logs: [[Term]] = [[1]]
+        var all: [[Term]] = []
+        while !logs.isEmpty {
+            all += logs
+            logs = logs.filter { $0.count < 5 }.flatMap { log in (log.last!...3).map { log + [$0] } }
+        }
+        var pairs = 0
+        for leaderLog in all {
+            for followerLog in all where Self.canCoexist(leaderLog, followerLog) {
+                pairs += 1
+                var options = RaftOptions()
+                options.appendBytes = 1
+                var leader = RaftSubject(terms: leaderLog, term: 3, options: options)
+                var follower = RaftSubject(terms: followerLog, term: 3)
+                var toFollower = leader.elect().to(3).filter { $0.asAppend != nil }
+                var rejections = 0
+                for _ in 0..<30 where follower.terms != leader.terms {
+                    var replies: [Message] = []
+                    for message in toFollower { replies += follower.step(message, from: 2).to(2) }
+                    toFollower = []
+                    for reply in replies {
+                        if case .appendReply(let reply) = reply, case .rejected = reply.outcome { rejections += 1 }
+                        toFollower += leader.step(reply, from: 3).to(3)
+                    }
+                    while let fetch = leader.takeFetches().first {
+                        let entries = (fetch.from...fetch.through).map { leader.node.disk.entry(at: $0)! }
+                        toFollower += leader.input { $0.fetched(entries, for: fetch.member) }.to(3)
+                    }
+                }
+                #expect(follower.terms == leader.terms, "\(followerLog) to \(leaderLog)")
+                let terms = Set(leaderLog).union(followerLog).count
+                #expect(rejections <= terms, "\(rejections) for \(followerLog) to \(leaderLog)")
+            }
+        }
+        #expect(pairs > 500)
+    }
+
+    /// Entries of one index and term are one entry, and so is all before them (Log Matching).
+    private static func canCoexist(_ left: [Term], _ right: [Term]) -> Bool {
+        guard let lastEqual = zip(left, right).enumerated().filter({ $0.element.0 == $0.element.1 }).last?.offset else {
+            return false
+        }
+        return Array(left[...lastEqual]) == Array(right[...lastEqual])
+    }
+}

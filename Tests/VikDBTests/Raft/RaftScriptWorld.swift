@@ -4,7 +4,7 @@ import VikWire
 
 /// The cluster that a script drives: every message and every write moves only when a command says so. A plain value.
 ///
-///     nodes 3             members 1 to 3, founded, empty, connected
+///     nodes 3             members 1 to 3, founded, empty, connected; `nodes 3 learner 3`: member 3 does not vote
 ///     tick 1 5            five ticks of member 1
 ///     campaign 1          ticks of member 1 until it asks for votes
 ///     run 20              twenty ticks of all members, the mail delivered after each
@@ -16,6 +16,7 @@ import VikWire
 ///     cut 1->2, join 1->2 breaks and mends a link in one direction
 ///     propose 1 x         a command
 ///     remove 1 3          asks member 1 for the removal of member 3
+///     promote 1 3         asks member 1 to make member 3 a voter
 ///     hand-over 1 2       asks member 1 to hand the office over to member 2
 ///     read 1 7            asks for a read index with context 7
 ///     slow 2, fast 2      whether writes of member 2 wait for `persist 2`
@@ -71,7 +72,7 @@ struct RaftScriptWorld {
 
     private mutating func dispatch(_ command: String, _ words: [String]) throws(Mistake) {
         switch command {
-        case "nodes": start(try number(words, 0))
+        case "nodes": start(try number(words, 0), learner: words.contains("learner") ? try number(words, 2) : nil)
         case "tick":
             let index = try member(words)
             for _ in 0..<(try number(words, 1)) { input(index) { $0.tick() } }
@@ -109,11 +110,12 @@ struct RaftScriptWorld {
             var isTaken = false
             input(index) { isTaken = $0.propose([ByteBuffer(string: words.last!)]) != nil }
             if !isTaken { output.append("\(index + 1) refuses") }
-        case "remove":
+        case "remove", "promote":
             let (index, member) = (try member(words), Names.member(try number(words, 1)))
+            let change = command == "remove" ? MembershipChange.remove(member) : .promote(member)
             var refusal: MembershipRefusal?
             input(index) { core in
-                do throws(MembershipRefusal) { _ = try core.propose(.remove(member)) } catch { refusal = error }
+                do throws(MembershipRefusal) { _ = try core.propose(change) } catch { refusal = error }
             }
             if let refusal { output.append("\(index + 1) refuses: \(refusal)") }
         case "hand-over":
@@ -153,7 +155,9 @@ struct RaftScriptWorld {
 
     // MARK: The cluster
 
-    private mutating func start(_ count: Int) {
+    private mutating func start(_ count: Int, learner: Int?) {
+        var configuration = Names.configuration(count)
+        if let learner { configuration = configuration.changing(Names.member(learner)) { $0.role = .learner } }
         generations = Array(repeating: 1, count: count)
         nodes = (1...count).map { number in
             SimulatedNode(
@@ -162,7 +166,7 @@ struct RaftScriptWorld {
         }
         for index in nodes.indices {
             connect(index)
-            input(index) { $0.found(Names.configuration(count)) }
+            input(index) { $0.found(configuration) }
         }
     }
 
@@ -248,6 +252,7 @@ struct RaftScriptWorld {
         if let members = core.configuration?.members, members.count < nodes.count {
             text += " members \(members.map { "\($0.id)" }.joined(separator: " "))"
         }
+        if core.configuration?.member(nodes[index].id)?.role == .learner { text += " learner" }
         for violation in nodes[index].violations { text += " VIOLATION \(violation)" }
         return text
     }

@@ -46,6 +46,7 @@ struct CheckCommand: ParsableCommand {
                 StandardError.writeProgress("vikdb check: \(percent)%")
             }
             StandardError.writeProgress("")
+            StandardError.drain()
             print(json ? report.json : report.text)
             return report.isOK ? 0 : 1
         } catch {

@@ -1,23 +1,31 @@
 import Glibc
+import Logging
 
-/// Waits for SIGTERM or SIGINT. Made on the main thread before any other thread starts, so that all of them inherit the
-/// mask; ``wait()`` and ``restoreDefaults()`` are for the main thread, ``end()`` for any.
+/// Waits for SIGTERM or SIGINT; a SIGHUP meanwhile is noted and ends nothing. Made on the main thread before any other
+/// thread starts, so that all of them inherit the mask; ``wait(_:)`` and ``restoreDefaults()`` are for the main thread,
+/// ``end()`` for any.
 struct EndingSignals: Sendable {
     private let mainThread = pthread_self()
 
     init() {
-        var signals = Self.all
+        var signals = Self.set(SIGTERM, SIGINT, SIGHUP)
         pthread_sigmask(SIG_BLOCK, &signals, nil)
         // A client that goes away shows as an error of the write, not as a signal.
         signal(SIGPIPE, SIG_IGN)
     }
 
     /// Returns the name of the signal that came.
-    func wait() -> String {
-        var signals = Self.all
-        var number: Int32 = 0
-        while sigwait(&signals, &number) != 0 {}
-        return number == SIGINT ? "SIGINT" : "SIGTERM"
+    func wait(_ logger: Logger) -> String {
+        var signals = Self.set(SIGTERM, SIGINT, SIGHUP)
+        while true {
+            var number: Int32 = 0
+            guard sigwait(&signals, &number) == 0 else { continue }
+            switch number {
+            case SIGINT: return "SIGINT"
+            case SIGTERM: return "SIGTERM"
+            default: logger.info("SIGHUP changes nothing: SIGTERM or SIGINT stops the node")
+            }
+        }
     }
 
     /// Ends the wait as if a signal had come.
@@ -25,17 +33,16 @@ struct EndingSignals: Sendable {
         pthread_kill(mainThread, SIGTERM)
     }
 
-    /// From now on a signal ends the process at once.
+    /// From now on a signal that ends the process does so at once.
     func restoreDefaults() {
-        var signals = Self.all
+        var signals = Self.set(SIGTERM, SIGINT)
         pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 
-    private static var all: sigset_t {
+    private static func set(_ numbers: Int32...) -> sigset_t {
         var signals = sigset_t()
         sigemptyset(&signals)
-        sigaddset(&signals, SIGTERM)
-        sigaddset(&signals, SIGINT)
+        for number in numbers { sigaddset(&signals, number) }
         return signals
     }
 }

@@ -31,7 +31,7 @@ struct LineLogHandler: LogHandler {
     }
 
     /// UTC with milliseconds, as in RFC 3339.
-    private static func timestamp() -> String {
+    static func timestamp() -> String {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)
         var fields = tm()

@@ -14,8 +14,8 @@ enum Program {
     static func main() {
         let arguments = CommandLine.arguments.dropFirst()
         switch arguments.first {
-        case "check": exit(read(CheckCommand.self, arguments.dropFirst()).check())
-        case "dump": exit(read(DumpCommand.self, arguments.dropFirst()).dump())
+        case "check": StandardError.end(status: read(CheckCommand.self, arguments.dropFirst()).check())
+        case "dump": StandardError.end(status: read(DumpCommand.self, arguments.dropFirst()).dump())
         default: runNode(read(Flags.self, arguments))
         }
     }
@@ -36,8 +36,9 @@ enum Program {
         } catch {
             refuse("\(error)", status: error.exitStatus)
         }
-        guard let node = started else { return }
+        guard let node = started else { StandardError.end(status: EXIT_SUCCESS) }
         announce(node, flags, logger)
+        StandardError.drain()
 
         let ending = Mutex(Ending())
         node.onEnd { error in
@@ -48,7 +49,7 @@ enum Program {
                 if !ending.isStopping { signals.end() }
             }
         }
-        let signal = signals.wait()
+        let signal = signals.wait(logger)
         exitIfFailed(
             ending.withLock { ending in
                 ending.isStopping = true
@@ -56,9 +57,13 @@ enum Program {
             })
         signals.restoreDefaults()
         logger.notice("stopping", metadata: ["signal": "\(signal)"])
-        node.stop()
+        let unfinished = node.stop()
         exitIfFailed(ending.withLock { $0.failure })
+        guard unfinished.isEmpty else {
+            refuse("stopped without the end of \(unfinished.joined(separator: ", "))", status: EXIT_FAILURE)
+        }
         logger.notice("stopped")
+        StandardError.end(status: EXIT_SUCCESS)
     }
 
     /// Nil: a signal came while the node waited to become a member of a cluster.
@@ -88,7 +93,7 @@ enum Program {
             answer.withLock { $0 = joined }
             signals.end()
         }
-        let signal = signals.wait()
+        let signal = signals.wait(logger)
         joining.stop()
         // A signal that came together with the answer is still pending, and ends the node once it is started.
         let joined = answer.withLock { $0 }
@@ -132,8 +137,7 @@ enum Program {
     }
 
     private static func refuse(_ sentence: String, status: Int32) -> Never {
-        StandardError.write(line: "vikdb: \(sentence)")
-        exit(status)
+        StandardError.end("vikdb: \(sentence)", status: status)
     }
 }
 

@@ -61,6 +61,9 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
         }
     }
 
+    /// What may be told of the node now.
+    var status: NodeStatus { service.status.told }
+
     enum Admission: Equatable {
         case admitted(slot: Int)
         /// One too many: it may stay for a 503.
@@ -98,6 +101,11 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
     func nextToken(slot: Int) -> UInt64 {
         slots[slot].generation += 1
         return slots[slot].generation << Self.slotBits | UInt64(slot)
+    }
+
+    /// A reply to the request in progress on `slot` will find nobody.
+    func voidToken(slot: Int) {
+        slots[slot].generation += 1
     }
 
     /// The first tick at which `timeout` is surely over.

@@ -56,6 +56,11 @@ package struct GatewayOptions: Sendable, Equatable {
     package var idleTimeout = TimeAmount.seconds(60)
     /// From the end of a request's head to the end of its body.
     package var bodyTimeout = TimeAmount.seconds(60)
+    /// How long the node may take for its answer to a request: longer than it waits by itself, so that this is for one
+    /// that hangs. An answer after it reaches nobody.
+    package var answerTimeout = TimeAmount.seconds(10)
+    /// The same for what reads everything.
+    package var longAnswerTimeout = TimeAmount.hours(1)
     /// How long a client may leave answers unread while more of them wait than a channel buffers.
     package var writeTimeout = TimeAmount.seconds(30)
     /// How long a connection that will close goes on reading, so that the client sees the answer, not a reset.

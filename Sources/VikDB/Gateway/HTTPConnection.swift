@@ -111,10 +111,19 @@ final class HTTPConnection: ChannelDuplexHandler {
 
     func checkDeadline() {
         guard let deadline, loop.now >= deadline else { return }
+        if state == .waiting { return stopWaiting() }
         guard state == .receiving else { return close() }
         var failure = HTTPFailure(.requestTimeout, "the body did not arrive in time")
         failure.closes = true
         answer(failure)
+        resume()
+    }
+
+    /// The node has not replied, and may hang.
+    private func stopWaiting() {
+        guard let slot, let route = request?.route else { return close() }
+        loop.voidToken(slot: slot)
+        answer(.unanswered(route))
         resume()
     }
 
@@ -319,7 +328,8 @@ final class HTTPConnection: ChannelDuplexHandler {
     private func perform() {
         guard let route = request?.route, let slot else { preconditionFailure("a request was routed at its head") }
         state = .waiting
-        deadline = nil
+        deadline = loop.deadline(
+            after: route.readsEverything ? loop.options.longAnswerTimeout : loop.options.answerTimeout)
         let body = takeBody()
         let limits = loop.options.limits
         do throws(HTTPFailure) {
@@ -336,15 +346,15 @@ final class HTTPConnection: ChannelDuplexHandler {
                 let range = try RequestBody.range(body, consistency: consistency, limits)
                 request?.route = .range(range)
                 read(range.query(limits), consistency, slot)
-            case .health: answer(.health(loop.service.status))
-            case .clusterStatus: answer(.clusterStatus(loop.service.status))
+            case .health: answer(.health(loop.status))
+            case .clusterStatus: answer(.clusterStatus(loop.status))
             case .stateHash(let consistency): read(.stateHash, consistency, slot)
-            case .members: answer(.members(loop.service.status))
+            case .members: answer(.members(loop.status))
             case .admin(let route): administer(try AdminBody.request(route, body), slot)
             case .metrics:
-                answer(.lines(MetricsText(loop.service.status, loop.service.counters, loop.service.metrics).text))
+                answer(.lines(MetricsText(loop.status, loop.service.counters, loop.service.metrics).text))
             case .livez: answer(.live(loop.service.status))
-            case .readyz: answer(.ready(loop.service.status))
+            case .readyz: answer(.ready(loop.status))
             }
         } catch {
             answer(error)

@@ -11,6 +11,7 @@ struct LeaderRedirect: Sendable {
     /// The answer to a write that this node will not take, decided from the node's status before the body is read; nil
     /// if the node may take it.
     func failure(status: NodeStatus, target: String) -> HTTPFailure? {
+        if let silence = status.silence() { return .tryAgain(.serviceUnavailable, silence) }
         // Without a known leader the write goes to the node, which lets it wait a moment for one.
         guard status.isReplicated, status.role != .leader, status.leaderAPIAddress != nil else { return nil }
         return failure(leader: status.leaderAPIAddress, target: target)

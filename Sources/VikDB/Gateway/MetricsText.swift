@@ -25,6 +25,8 @@ struct MetricsText {
     }
 
     private mutating func raft(_ status: NodeStatus, _ metrics: NodeMetrics) {
+        header("vikdb_loop_silence_seconds", "Time since the node's loop last ran.", "gauge")
+        text += "vikdb_loop_silence_seconds \(Double(status.ageMilliseconds) / 1_000)\n"
         gauge("vikdb_is_leader", "Whether this node leads.", status.role == .leader ? 1 : 0)
         gauge("vikdb_has_leader", "Whether this node knows a leader.", status.leaderID == nil ? 0 : 1)
         gauge("vikdb_term", "Raft's term.", status.term)

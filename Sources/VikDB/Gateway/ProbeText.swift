@@ -3,16 +3,21 @@ struct ProbeText {
     private(set) var text = ""
     private(set) var isPassed = true
 
-    /// Whether the process should go on: it has not failed.
+    /// Whether the process should go on: it has not failed, and its loop runs.
     static func live(_ status: NodeStatus) -> ProbeText {
+        running(status, silence: status.silence(pastMilliseconds: NodeStatus.maxSilenceMilliseconds))
+    }
+
+    private static func running(_ status: NodeStatus, silence: String?) -> ProbeText {
         var probe = ProbeText()
-        probe.check("running", status.failure == nil, status.failure ?? "")
+        let trouble = status.failure ?? silence
+        probe.check("running", trouble == nil, trouble ?? "")
         return probe
     }
 
     /// Whether clients should be sent here: it serves reads and sends writes to a leader.
     static func ready(_ status: NodeStatus) -> ProbeText {
-        var probe = ProbeText.live(status)
+        var probe = running(status, silence: status.silence())
         probe.check("member", status.trouble == nil, status.trouble ?? "")
         probe.check("leader", status.leaderID != nil || !status.isReplicated, "no leader is known")
         probe.check("disk", !status.isDiskFull, "the disk is full, writes are refused")

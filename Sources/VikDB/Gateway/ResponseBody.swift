@@ -97,6 +97,7 @@ extension Response {
         }
         response.write(#"{"replication":true,"is_leader":"#)
         response.write(status.role == .leader ? "true" : "false")
+        if status.isStale { response.write(#","stale":true"#) }
         response.write(#","term":"#)
         response.write(status.term)
         response.write(#","node_id":"#)

@@ -81,6 +81,11 @@ package enum Route: Equatable {
         }
     }
 
+    /// Whether the node reads all that it has for it.
+    var readsEverything: Bool {
+        if case .stateHash = self { true } else { false }
+    }
+
     var isWrite: Bool {
         switch self {
         case .put, .delete, .batch: true

@@ -29,6 +29,19 @@ extension HTTPFailure {
         return failure
     }
 
+    /// A request that the node has not replied to within the gateway's own limit.
+    static func unanswered(_ route: Route) -> HTTPFailure {
+        let hangs = "the node has not answered within the time that a request may take"
+        switch route {
+        case .admin: return admin(unknown: .timedOut)
+        case _ where route.isWrite:
+            var failure = HTTPFailure(.serviceUnavailable, hangs + "; the write may still take effect, or not")
+            failure.outcome = .unknown
+            return failure
+        default: return tryAgain(.serviceUnavailable, hangs)
+        }
+    }
+
     static func read(refused refusal: Refusal) -> HTTPFailure {
         switch refusal {
         case .notLeader, .noQuorum:

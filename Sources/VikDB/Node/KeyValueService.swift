@@ -86,6 +86,8 @@ package enum Role: String, Sendable {
     case follower
     case candidate
     case leader
+    /// Told of a node that hangs; no node has it.
+    case unknown
 }
 
 /// A snapshot of a node for `/health`, `/cluster/status` and redirects.
@@ -117,6 +119,8 @@ package struct NodeStatus: Sendable, Equatable {
     package var failure: String?
     /// Why the node cannot serve, if so (waiting for founders, disk lost, log failed).
     package var trouble: String?
+    /// When the node's loop last ticked, on ``MonotonicClock``; nil: it is none that ticks by itself.
+    package var tickedAt: UInt64?
 
     package init(
         isReplicated: Bool, nodeID: String, role: Role = .follower, term: Term = 0, leaderID: String? = nil,

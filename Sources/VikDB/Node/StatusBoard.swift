@@ -19,6 +19,12 @@ package final class StatusBoard: Sendable {
     package var counters: NodeCounters { state.withLock { $0.counters } }
     package var metrics: NodeMetrics { state.withLock { $0.metrics } }
 
+    /// The loop is alive: from now on the status is as old as the last call.
+    package func ticked() {
+        let now = MonotonicClock.nanoseconds
+        state.withLock { $0.status.tickedAt = now }
+    }
+
     func update(_ change: (inout NodeStatus) -> Void) {
         state.withLock { change(&$0.status) }
     }

@@ -4,12 +4,26 @@ import Synchronization
 /// The way of inputs from any thread to a node's loop: gathered under a short lock, handed over in one wake-up for as
 /// many as came before it. Usable from any thread.
 ///
-/// It is bounded by its senders: a gateway has one request in progress for each connection, and the node a bounded
-/// number of jobs.
+/// What jobs post is bounded by the jobs that are out. Requests have limits here: a gateway has one in progress for each
+/// connection, but gives up waiting for a loop that hangs, and its clients come again.
 final class LoopInbox: NodeInbox {
     private struct State {
         var inputs: [NodeInput] = []
+        /// Requests among them, and bytes of those.
+        var requests = 0
+        var requestBytes = 0
         var isClosed = false
+    }
+
+    /// The most requests that wait for one turn of the loop, and the most bytes in them.
+    static let maxRequests = 131_072
+    static let maxRequestBytes = 256 << 20
+
+    enum Offer {
+        case taken
+        /// It will reach nobody: the node is closed, or has more requests than it may.
+        case closed
+        case full
     }
 
     private let eventLoop: any EventLoop
@@ -28,22 +42,42 @@ final class LoopInbox: NodeInbox {
     }
 
     func post(_ input: NodeInput) {
-        _ = offer(input)
+        let isFirst = state.withLock { state in
+            if state.isClosed { return false }
+            state.inputs.append(input)
+            return state.inputs.count == 1
+        }
+        if isFirst { wake() }
     }
 
-    /// - Returns: false if the node is closed and the input will reach nobody.
-    func offer(_ input: NodeInput) -> Bool {
-        let (isTaken, isFirst) = state.withLock { state in
-            if state.isClosed { return (false, false) }
-            state.inputs.append(input)
-            return (true, state.inputs.count == 1)
+    /// A request, which has limits.
+    ///
+    /// - Parameter bytes: what it holds.
+    func offer(_ request: NodeInput, bytes: Int) -> Offer {
+        let (offer, isFirst) = state.withLock { state -> (Offer, Bool) in
+            if state.isClosed { return (.closed, false) }
+            guard state.requests < Self.maxRequests, state.requestBytes + bytes <= Self.maxRequestBytes else {
+                return (.full, false)
+            }
+            state.inputs.append(request)
+            state.requests += 1
+            state.requestBytes += bytes
+            return (.taken, state.inputs.count == 1)
         }
-        if isFirst { eventLoop.execute { [self] in receiver.value?.drain() } }
-        return isTaken
+        if isFirst { wake() }
+        return offer
+    }
+
+    private func wake() {
+        eventLoop.execute { [self] in receiver.value?.drain() }
     }
 
     func takeAll(into inputs: inout [NodeInput]) {
-        state.withLock { swap(&$0.inputs, &inputs) }
+        state.withLock { state in
+            swap(&state.inputs, &inputs)
+            state.requests = 0
+            state.requestBytes = 0
+        }
     }
 
     /// After the node is closed nothing may reach it, nor be kept for it.

@@ -34,10 +34,11 @@ extension Node {
         }
         do throws(StartError) {
             var apiOptions = settings.gateway
+            apiOptions.answerTimeout = settings.answerTimeout
             apiOptions.adminAccess = settings.adminListen == nil ? .loopback : .nobody
             let gateway = try bindGateway(
                 settings.apiListen, "-addr", options: apiOptions, group: httpGroup, logger: logger)
-            var adminOptions = settings.gateway
+            var adminOptions = apiOptions
             adminOptions.adminAccess = .everyone
             let adminGateway = try bindGateway(
                 settings.adminListen, "-admin-addr", options: adminOptions, group: httpGroup, logger: logger)
@@ -77,7 +78,11 @@ extension Node {
 
     /// Hands the office over if this node leads, stops accepting, finishes what is in flight within seconds, closes the
     /// log with its end mark, and ends all threads. Once.
-    package func stop() {
+    ///
+    /// - Returns: what hangs and was not waited for any longer; the process can only end with it.
+    @discardableResult
+    package func stop() -> [String] {
+        var stop = NodeStop(limit: Self.endLimit)
         handOver()
         let loop = self.loop
         let eventLoop = nodeGroup.next()
@@ -86,21 +91,25 @@ extension Node {
         let drains = gateways.map { gateway in
             httpGroup.next().makeFutureWithTask { await gateway.stop(within: Self.stopLimit) }
         }
-        for drain in drains { try? drain.wait() }
+        for drain in drains {
+            stop.wait(for: drain, "the connections of clients", atMost: Self.stopLimit + NodeStop.leastWait)
+        }
         inbox.post(.stop)
         let giveUp = eventLoop.scheduleTask(in: Self.stopLimit) { loop.value.giveUp() }
-        _ = try? ended.wait()
+        let isLoopAlive = stop.wait(for: ended, "the node's loop", atMost: Self.stopLimit + NodeStop.leastWait)
         lastAnswers.cancel()
         giveUp.cancel()
-        try? eventLoop.flatSubmit { loop.value.close() }.wait()
+        if isLoopAlive { stop.wait(for: eventLoop.flatSubmit { loop.value.close() }, "the connections of peers") }
         inbox.close()
-        executor.shutdown()
-        try? httpGroup.syncShutdownGracefully()
-        try? nodeGroup.syncShutdownGracefully()
+        stop.wait(for: executor)
+        stop.wait(for: httpGroup, "the threads of the API")
+        if isLoopAlive { stop.wait(for: nodeGroup, "the thread of the node's loop") }
+        return stop.unfinished
     }
 
     /// Clients are still served, and sent to the new leader as soon as there is one, so that they notice nothing.
     private func handOver() {
+        let status = status.told
         let mayFollow = status.members.contains { member in
             member.role == .voter && !member.isLeader
                 && member.lastContactMilliseconds.map { $0 < Self.handOverContactMilliseconds } ?? false
@@ -108,7 +117,7 @@ extension Node {
         guard status.role == .leader, mayFollow else { return }
         inbox.post(.handOver)
         let deadline = NIODeadline.now() + Self.handOverLimit
-        while NIODeadline.now() < deadline, status.role == .leader || status.leaderID == nil {
+        while NIODeadline.now() < deadline, self.status.role == .leader || self.status.leaderID == nil {
             usleep(Self.handOverPollMicroseconds)
         }
     }

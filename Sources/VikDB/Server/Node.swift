@@ -24,11 +24,14 @@ package final class Node: KeyValueService {
     static let stopLimit = TimeAmount.seconds(3)
     /// When the node answers what still waits: early enough for the answers to be out before connections are cut.
     static let waitLimit = TimeAmount.milliseconds(2_500)
+    /// When a whole stop gives up whatever hangs.
+    static let endLimit = TimeAmount.seconds(9)
     /// How long a stop waits for another node to lead, and how often it looks.
     static let handOverLimit = TimeAmount.seconds(1)
     static let handOverPollMicroseconds: UInt32 = 2_000
     /// Nobody is waited for who has not been heard from within this time.
     static let handOverContactMilliseconds: UInt64 = 1_000
+    fileprivate static let stopping = "the node is stopping"
     /// A node alone has a label but no replication address.
     static let loneLabel = "single-node"
     static let loneAddress = ""
@@ -55,21 +58,24 @@ package final class Node: KeyValueService {
     // MARK: KeyValueService
 
     package func write(_ command: ByteBuffer, token: UInt64, replyTo sink: any ReplySink) {
-        if !inbox.offer(.write(command: command, token: token, sink: sink)) {
-            sink.deliver([Reply(token: token, outcome: .notApplied(.notReady("the node is stopping")))])
-        }
+        let offer = inbox.offer(
+            .write(command: command, token: token, sink: sink), bytes: command.readableBytes)
+        if let refusal = offer.refusal { sink.deliver([Reply(token: token, outcome: .notApplied(refusal))]) }
     }
 
     package func read(_ query: Query, _ consistency: ReadConsistency, token: UInt64, replyTo sink: any ReplySink) {
-        if !inbox.offer(.read(query, consistency, token: token, sink: sink)) {
-            sink.deliver([Reply(token: token, outcome: .notAnswered(.notReady("the node is stopping")))])
-        }
+        let offer = inbox.offer(.read(query, consistency, token: token, sink: sink), bytes: 0)
+        if let refusal = offer.refusal { sink.deliver([Reply(token: token, outcome: .notAnswered(refusal))]) }
     }
 
     package func administer(_ request: AdminRequest, token: UInt64, replyTo sink: any ReplySink) {
-        if !inbox.offer(.administer(request, token: token, sink: sink)) {
-            sink.deliver([Reply(token: token, outcome: .notAdministered(.notReady("the node is stopping")))])
+        let reason: String
+        switch inbox.offer(.administer(request, token: token, sink: sink), bytes: 0) {
+        case .taken: return
+        case .closed: reason = Self.stopping
+        case .full: reason = "it has as many requests waiting as it may"
         }
+        sink.deliver([Reply(token: token, outcome: .notAdministered(.notReady(reason)))])
     }
 
     package var status: NodeStatus { board.status }
@@ -81,5 +87,15 @@ package final class Node: KeyValueService {
     /// Calls `callback` once, when the node has closed (nil) or cannot go on.
     package func onEnd(_ callback: @escaping @Sendable (StorageError?) -> Void) {
         ended.whenSuccess(callback)
+    }
+}
+
+extension LoopInbox.Offer {
+    fileprivate var refusal: Refusal? {
+        switch self {
+        case .taken: nil
+        case .closed: .notReady(Node.stopping)
+        case .full: .overloaded
+        }
     }
 }

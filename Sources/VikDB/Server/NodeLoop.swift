@@ -31,6 +31,7 @@ final class NodeLoop: TransportDelegate {
 
     func start(tick: TimeAmount) {
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        board.ticked()
         ticker = eventLoop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in bound.value.tick() }
         pump()
     }
@@ -38,6 +39,8 @@ final class NodeLoop: TransportDelegate {
     private func tick() {
         shell.handle(.tick)
         pump()
+        // Last: a tick that hangs is none.
+        board.ticked()
     }
 
     /// Takes what other threads have posted.

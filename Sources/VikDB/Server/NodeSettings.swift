@@ -1,3 +1,4 @@
+import NIOCore
 import VikWire
 
 /// All that a node is started with. A plain value; `vikdb` makes it from its flags, `vikbench` and tests directly.
@@ -76,6 +77,13 @@ package struct NodeSettings: Sendable {
             self.advertised = advertised
         }
     }
+
+    /// Beyond all the time that the node itself lets a request wait: for a leader, then for a majority.
+    var answerTimeout: TimeAmount {
+        .milliseconds(Int64((node.leaderWaitTicks + node.requestWaitTicks) * node.tickMilliseconds)) + Self.answerMargin
+    }
+
+    private static let answerMargin = TimeAmount.seconds(2)
 
     package init(logDirectory: String, tableDirectory: String) {
         self.logDirectory = logDirectory

@@ -1,6 +1,7 @@
 import Glibc
 
-/// Time for metrics alone: nothing that a node does depends on it.
+/// Time for metrics, and for how long somebody is waited for: nothing that a node decides together with others depends
+/// on it.
 package enum MonotonicClock {
     /// Nanoseconds since some moment in the past.
     package static var nanoseconds: UInt64 {

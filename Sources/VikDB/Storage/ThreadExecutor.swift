@@ -26,11 +26,21 @@ package final class ThreadExecutor: Executor {
         for lane in lanes { lane.stop() }
         for lane in lanes { lane.join() }
     }
+
+    /// The same, but no longer than so many milliseconds: a disk may hang.
+    ///
+    /// - Returns: the lanes with a job that has not come back. Their threads are left to it.
+    package func shutdown(milliseconds: UInt64) -> [Lane] {
+        let deadline = MonotonicClock.nanoseconds + milliseconds * 1_000_000
+        for lane in lanes { lane.stop() }
+        return Lane.allCases.filter { !lanes[$0.rawValue].join(until: deadline) }
+    }
 }
 
 /// The queue of one lane and the threads that empty it.
 ///
-/// `@unchecked Sendable`: `jobs`, `idleThreads`, `isStopping` and `threads` are touched under `mutex` alone.
+/// `@unchecked Sendable`: `jobs`, `idleThreads`, `isStopping` and `threads` are touched under `mutex` alone,
+/// `endedThreads` under `ending`.
 private final class LaneThreads: @unchecked Sendable {
     typealias Job = @Sendable () -> Void
 
@@ -46,10 +56,15 @@ private final class LaneThreads: @unchecked Sendable {
     private var idleThreads = 0
     private var isStopping = false
     private var threads: [pthread_t] = []
+    private let threadCount: Int
+    /// Threads that have run their last job, under a lock that can be waited for with a limit.
+    private let ending = Monitor()
+    private var endedThreads = 0
 
     init(name: String, threadCount: Int, niceness: Int32) {
         self.name = name
         self.niceness = niceness
+        self.threadCount = threadCount
         isOrdered = threadCount == 1
         // On the heap, because their addresses must not change.
         mutex = .allocate(capacity: 1)
@@ -91,6 +106,13 @@ private final class LaneThreads: @unchecked Sendable {
         for thread in ending { check(pthread_join(thread, nil), "pthread_join") }
     }
 
+    /// - Returns: false if a thread still has a job at `deadline`.
+    func join(until deadline: UInt64) -> Bool {
+        guard ending.locked({ ending.wait(until: deadline) { endedThreads == threadCount } }) else { return false }
+        join()
+        return true
+    }
+
     private func startThread() -> pthread_t {
         var thread = pthread_t()
         let owner = Unmanaged.passRetained(self)
@@ -105,22 +127,15 @@ private final class LaneThreads: @unchecked Sendable {
     }
 
     private func run() {
-        nameThread()
+        nameThread(name)
         // Of this thread alone, on Linux. One that keeps its usual priority harms nobody.
         if niceness != 0 { _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
         var batch = Deque<Job>()
         while takeJobs(into: &batch) {
             while let job = batch.popFirst() { job() }
         }
-    }
-
-    /// Gives the calling thread its name for `top -H` and the like: through /proc, because Glibc's module lacks
-    /// `pthread_setname_np`. Linux keeps 15 bytes. Without /proc the thread has no name, which harms nobody.
-    private func nameThread() {
-        let descriptor = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return }
-        _ = Array(name.utf8.prefix(15)).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-        close(descriptor)
+        ending.locked { endedThreads += 1 }
+        ending.announce()
     }
 
     /// Waits for jobs. The one thread of an ordered lane takes all there are, others leave the rest to each other.
@@ -158,6 +173,11 @@ extension Lane {
     }
 }
 
-private func check(_ code: Int32, _ call: StaticString) {
-    precondition(code == 0, "\(call): \(errorText(code))")
+/// Gives the calling thread its name for `top -H` and the like: through /proc, because Glibc's module lacks
+/// `pthread_setname_np`. Linux keeps 15 bytes. Without /proc the thread has no name, which harms nobody.
+func nameThread(_ name: String) {
+    let descriptor = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    _ = Array(name.utf8.prefix(15)).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+    close(descriptor)
 }

@@ -1,0 +1,105 @@
+import Foundation
+import Glibc
+import Logging
+import Synchronization
+import Testing
+import VikDB
+import VikWire
+
+/// A node whose loop is held up, by whatever: here by somebody that takes an answer on it and does not return.
+@Suite struct HungLoopTests {
+    @Test func itSaysSoAnswersAndStops() async throws {
+        try await onThread {
+            try withTemporaryDirectory { directory in
+                var settings = NodeSettings(logDirectory: directory + "/wal", tableDirectory: directory + "/tables")
+                settings.apiListen = try HostPort.parse("127.0.0.1:0", forListening: true)
+                settings.node.requestWaitTicks = 50
+                settings.node.leaderWaitTicks = 50
+                let node = try Node.start(settings, logger: Logger(label: "node") { _ in SwiftLogNoOpLogHandler() })
+                // Its threads go on after the stop, which does not wait for them.
+                _ = Unmanaged.passRetained(node)
+                let client = TestClient(port: try #require(node.apiPort))
+                let put = #"{"value":"eA=="}"#
+                #expect(client.request("PUT", "/kv/a2V5", put)?.status == 200)
+                #expect(client.request("GET", "/livez")?.status == 200)
+
+                let sink = HoldingSink()
+                defer { sink.release() }
+                node.write(Command.put(key: [1], value: [1]), token: 1, replyTo: sink)
+                try #require(sink.isEntered.wait(milliseconds: 10_000))
+                // The node has them, but replies to none.
+                let reader = TestClient(port: node.apiPort!)
+                reader.send("GET /kv/a2V5 HTTP/1.1\r\nHost: x\r\n\r\n")
+                let unknown = client.request("PUT", "/kv/a2V5", put)
+                #expect(unknown?.status == 503 && unknown?.outcome == "unknown", "\(unknown?.text ?? "no answer")")
+                #expect(reader.response()?.status == 503)
+                // By now its silence is known.
+                let refused = client.request("PUT", "/kv/a2V5", put)
+                #expect(refused?.status == 503 && refused?.outcome == "not_applied", "\(refused?.text ?? "no answer")")
+                #expect(client.request("GET", "/readyz")?.status == 503)
+                #expect(client.request("GET", "/health")?.status == 503)
+                let start = MonotonicClock.nanoseconds
+                while client.request("GET", "/livez")?.status == 200 {
+                    try #require(MonotonicClock.nanoseconds - start < 10_000_000_000, "/livez stays 200")
+                    usleep(20_000)
+                }
+
+                let stopped = MonotonicClock.nanoseconds
+                #expect(node.stop() == ["the node's loop"])
+                let seconds = Double(MonotonicClock.nanoseconds - stopped) / 1e9
+                print("stopped a node that hangs in \(seconds) s")
+                #expect(seconds < 12)
+            }
+        }
+    }
+
+    /// What waits for one turn of a loop that hangs has a limit.
+    @Test func requestsOfAHungLoopAreBounded() async throws {
+        try await onThread {
+            try withTemporaryDirectory { directory in
+                let settings = NodeSettings(logDirectory: directory + "/wal", tableDirectory: directory + "/tables")
+                let node = try Node.start(settings, logger: Logger(label: "node") { _ in SwiftLogNoOpLogHandler() })
+                defer { node.stop() }
+                let replies = ReplyRecorder()
+                node.write(Command.put(key: [1], value: [1]), token: 0, replyTo: replies)
+                while replies.outcomes[0] == nil { usleep(1_000) }
+                let sink = HoldingSink()
+                defer { sink.release() }
+                node.write(Command.put(key: [1], value: [1]), token: 1, replyTo: sink)
+                try #require(sink.isEntered.wait(milliseconds: 10_000))
+                let command = Command.put(key: [1], value: [UInt8](repeating: 7, count: 1 << 20))
+                let refusals = ReplyRecorder()
+                for token in UInt64(0)..<300 { node.write(command, token: token, replyTo: refusals) }
+                #expect(refusals.outcomes.count > 40 && refusals.outcomes.count < 60, "256 MiB are taken at most")
+                for outcome in refusals.outcomes.values {
+                    guard case .notApplied(.overloaded) = outcome else {
+                        Issue.record("\(outcome)")
+                        continue
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nodes block their caller.
+    private func onThread(_ body: @escaping @Sendable () throws -> Void) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            Thread.detachNewThread { continuation.resume(with: Swift.Result { try body() }) }
+        }
+    }
+}
+
+/// Keeps the thread that delivers to it, until it is released.
+private final class HoldingSink: ReplySink {
+    let isEntered = Signpost()
+    private let isReleased = Signpost()
+
+    func deliver(_ replies: [Reply]) {
+        isEntered.reach()
+        _ = isReleased.wait(milliseconds: 120_000)
+    }
+
+    func release() {
+        isReleased.reach()
+    }
+}

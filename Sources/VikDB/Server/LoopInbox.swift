@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// What jobs post is bounded by the jobs that are out. Requests have limits here: a gateway has one in progress for each
 /// connection, but gives up waiting for a loop that hangs, and its clients come again.
-final class LoopInbox: NodeInbox {
+package final class LoopInbox: NodeInbox {
     private struct State {
         var inputs: [NodeInput] = []
         /// Requests among them, and bytes of those.
@@ -16,10 +16,14 @@ final class LoopInbox: NodeInbox {
     }
 
     /// The most requests that wait for one turn of the loop, and the most bytes in them.
-    static let maxRequests = 131_072
-    static let maxRequestBytes = 256 << 20
+    package struct Limits: Sendable {
+        package var requests = 131_072
+        package var bytes = 256 << 20
 
-    enum Offer {
+        package init() {}
+    }
+
+    package enum Offer: Sendable {
         case taken
         /// It will reach nobody: the node is closed, or has more requests than it may.
         case closed
@@ -27,12 +31,14 @@ final class LoopInbox: NodeInbox {
     }
 
     private let eventLoop: any EventLoop
+    private let limits: Limits
     private let state = Mutex(State())
     /// Set once, on the loop, before the first input is posted.
     private let receiver: NIOLoopBoundBox<NodeLoop?>
 
-    init(eventLoop: any EventLoop) {
+    package init(eventLoop: any EventLoop, limits: Limits = Limits()) {
         self.eventLoop = eventLoop
+        self.limits = limits
         self.receiver = .makeBoxSendingValue(nil, eventLoop: eventLoop)
     }
 
@@ -41,7 +47,7 @@ final class LoopInbox: NodeInbox {
         receiver.value = loop
     }
 
-    func post(_ input: NodeInput) {
+    package func post(_ input: NodeInput) {
         let isFirst = state.withLock { state in
             if state.isClosed { return false }
             state.inputs.append(input)
@@ -53,10 +59,10 @@ final class LoopInbox: NodeInbox {
     /// A request, which has limits.
     ///
     /// - Parameter bytes: what it holds.
-    func offer(_ request: NodeInput, bytes: Int) -> Offer {
+    package func offer(_ request: NodeInput, bytes: Int) -> Offer {
         let (offer, isFirst) = state.withLock { state -> (Offer, Bool) in
             if state.isClosed { return (.closed, false) }
-            guard state.requests < Self.maxRequests, state.requestBytes + bytes <= Self.maxRequestBytes else {
+            guard state.requests < limits.requests, state.requestBytes + bytes <= limits.bytes else {
                 return (.full, false)
             }
             state.inputs.append(request)
@@ -72,7 +78,7 @@ final class LoopInbox: NodeInbox {
         eventLoop.execute { [self] in receiver.value?.drain() }
     }
 
-    func takeAll(into inputs: inout [NodeInput]) {
+    package func takeAll(into inputs: inout [NodeInput]) {
         state.withLock { state in
             swap(&state.inputs, &inputs)
             state.requests = 0
@@ -81,7 +87,7 @@ final class LoopInbox: NodeInbox {
     }
 
     /// After the node is closed nothing may reach it, nor be kept for it.
-    func close() {
+    package func close() {
         state.withLock { state in
             state.isClosed = true
             state.inputs.removeAll()

@@ -26,8 +26,8 @@ struct NodeStop {
 
     mutating func wait(for group: MultiThreadedEventLoopGroup, _ what: String) {
         let end = Signpost()
-        Task.detached {
-            try? await group.shutdownGracefully()
+        DetachedThread.run {
+            try? group.syncShutdownGracefully()
             end.reach()
         }
         wait(for: end, what, atMost: nil)

@@ -98,24 +98,7 @@ package final class LineWriter: @unchecked Sendable {
     private func startIfNeeded() {
         guard !isStarted else { return }
         isStarted = true
-        // No signal is for this thread: not one that ends the process, and not SIGPIPE, of which the write itself tells.
-        var (all, before) = (sigset_t(), sigset_t())
-        sigfillset(&all)
-        pthread_sigmask(SIG_BLOCK, &all, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        defer { pthread_attr_destroy(&attributes) }
-        var thread = pthread_t()
-        let owner = Unmanaged.passRetained(self)
-        let code = pthread_create(
-            &thread, &attributes,
-            { owner in
-                Unmanaged<LineWriter>.fromOpaque(owner!).takeRetainedValue().run()
-                return nil
-            }, owner.toOpaque())
-        check(code, "pthread_create")
+        DetachedThread.run { self.run() }
     }
 
     // MARK: On the thread

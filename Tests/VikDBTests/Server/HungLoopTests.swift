@@ -1,7 +1,8 @@
 import Foundation
 import Glibc
 import Logging
-import Synchronization
+import NIOCore
+import NIOPosix
 import Testing
 import VikDB
 import VikWire
@@ -53,32 +54,36 @@ import VikWire
         }
     }
 
-    /// What waits for one turn of a loop that hangs has a limit.
+    /// What waits for one turn of a loop that hangs has a limit; what jobs report has none.
     @Test func requestsOfAHungLoopAreBounded() async throws {
-        try await onThread {
-            try withTemporaryDirectory { directory in
-                let settings = NodeSettings(logDirectory: directory + "/wal", tableDirectory: directory + "/tables")
-                let node = try Node.start(settings, logger: Logger(label: "node") { _ in SwiftLogNoOpLogHandler() })
-                defer { node.stop() }
-                let replies = ReplyRecorder()
-                node.write(Command.put(key: [1], value: [1]), token: 0, replyTo: replies)
-                while replies.outcomes[0] == nil { usleep(1_000) }
-                let sink = HoldingSink()
-                defer { sink.release() }
-                node.write(Command.put(key: [1], value: [1]), token: 1, replyTo: sink)
-                try #require(sink.isEntered.wait(milliseconds: 10_000))
-                let command = Command.put(key: [1], value: [UInt8](repeating: 7, count: 1 << 20))
-                let refusals = ReplyRecorder()
-                for token in UInt64(0)..<300 { node.write(command, token: token, replyTo: refusals) }
-                #expect(refusals.outcomes.count > 40 && refusals.outcomes.count < 60, "256 MiB are taken at most")
-                for outcome in refusals.outcomes.values {
-                    guard case .notApplied(.overloaded) = outcome else {
-                        Issue.record("\(outcome)")
-                        continue
-                    }
-                }
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        var limits = LoopInbox.Limits()
+        limits.requests = 10
+        limits.bytes = 1_000
+        let inbox = LoopInbox(eventLoop: group.next(), limits: limits)
+        let sink = HoldingSink()
+        func offers(_ count: Int, bytes: Int) -> [LoopInbox.Offer] {
+            let command = ByteBuffer(repeating: 7, count: bytes)
+            return (0..<count).map { token in
+                inbox.offer(.write(command: command, token: UInt64(token), sink: sink), bytes: bytes)
             }
         }
+        var taken: [NodeInput] = []
+        for _ in 0..<2 {
+            #expect(offers(12, bytes: 1).map { $0 == .full } == Array(repeating: false, count: 10) + [true, true])
+            for _ in 0..<20 { inbox.post(.tick) }
+            taken.removeAll()
+            inbox.takeAll(into: &taken)
+            #expect(taken.count == 30)
+        }
+        taken.removeAll()
+        #expect(offers(4, bytes: 400).map { $0 == .full } == [false, false, true, true])
+        #expect(offers(1, bytes: 200) == [.taken])
+        inbox.close()
+        #expect(offers(1, bytes: 1) == [.closed])
+        inbox.takeAll(into: &taken)
+        #expect(taken.isEmpty)
+        try await group.shutdownGracefully()
     }
 
     /// Nodes block their caller.

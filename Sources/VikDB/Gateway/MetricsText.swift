@@ -10,6 +10,12 @@ struct MetricsText {
         histogram(
             "vikdb_commit_latency_seconds", "From a write's proposal to its being applied.", metrics.commitLatency)
         histogram("vikdb_log_sync_seconds", "Write and fdatasync of one group of the log.", metrics.syncLatency)
+        gauge(
+            "vikdb_log_write_out_seconds", "How long the write to the log that is out has been so; 0: none is.",
+            milliseconds: metrics.logWriteOutMilliseconds)
+        gauge(
+            "vikdb_apply_behind_seconds", "How long what is committed has waited for the engine at least.",
+            milliseconds: metrics.applyBehindMilliseconds)
         histogram("vikdb_log_group_entries", "Entries that shared one fdatasync.", metrics.batchEntries, isTime: false)
         counter("vikdb_log_synced_entries_total", "Entries written to the log.", UInt64(counters.syncedEntries))
         gauge("vikdb_log_size_bytes", "Size of the log's segments.", status.logBytes)
@@ -25,8 +31,8 @@ struct MetricsText {
     }
 
     private mutating func raft(_ status: NodeStatus, _ metrics: NodeMetrics) {
-        header("vikdb_loop_silence_seconds", "Time since the node's loop last ran.", "gauge")
-        text += "vikdb_loop_silence_seconds \(Double(status.ageMilliseconds) / 1_000)\n"
+        gauge(
+            "vikdb_loop_silence_seconds", "Time since the node's loop last ran.", milliseconds: status.ageMilliseconds)
         gauge("vikdb_is_leader", "Whether this node leads.", status.role == .leader ? 1 : 0)
         gauge("vikdb_has_leader", "Whether this node knows a leader.", status.leaderID == nil ? 0 : 1)
         gauge("vikdb_term", "Raft's term.", status.term)
@@ -128,6 +134,10 @@ struct MetricsText {
     private mutating func gauge(_ name: String, _ help: String, ratio: Double) {
         header(name, help, "gauge")
         text += "\(name) \(ratio)\n"
+    }
+
+    private mutating func gauge(_ name: String, _ help: String, milliseconds: UInt64) {
+        gauge(name, help, ratio: Double(milliseconds) / 1_000)
     }
 
     private mutating func counter(_ name: String, _ help: String, _ value: UInt64) {

@@ -20,10 +20,11 @@ struct ProbeText {
         var probe = running(status, silence: status.silence())
         probe.check("member", status.trouble == nil, status.trouble ?? "")
         probe.check("leader", status.leaderID != nil || !status.isReplicated, "no leader is known")
-        probe.check("disk", !status.isDiskFull, "the disk is full, writes are refused")
-        probe.check(
-            "applied", status.incomingSnapshotPercent == nil,
-            "a snapshot is coming in: \(status.incomingSnapshotPercent ?? 0) %")
+        let disk = status.isDiskFull ? "the disk is full, writes are refused" : status.diskStall
+        probe.check("disk", disk == nil, disk ?? "")
+        let applied =
+            status.incomingSnapshotPercent.map { "a snapshot is coming in: \($0) %" } ?? status.applyStall
+        probe.check("applied", applied == nil, applied ?? "")
         return probe
     }
 

@@ -71,8 +71,9 @@ extension Response {
     }
 
     static func health(_ status: NodeStatus) -> Response {
-        var response = Response(status.trouble == nil ? .ok : .serviceUnavailable, bodyCapacity: 256)
-        response.write(status.trouble == nil ? #"{"status":"healthy""# : #"{"status":"unhealthy""#)
+        let trouble = status.complaint
+        var response = Response(trouble == nil ? .ok : .serviceUnavailable, bodyCapacity: 256)
+        response.write(trouble == nil ? #"{"status":"healthy""# : #"{"status":"unhealthy""#)
         response.write(#","memtable_size":"#)
         response.write(UInt64(status.memtableBytes))
         response.write(#","wal_size":"#)
@@ -81,7 +82,7 @@ extension Response {
         response.write(UInt64(status.tableCount))
         response.write(#","role":"#)
         response.writeQuoted(status.isReplicated ? status.role.rawValue : "single-node")
-        if let trouble = status.trouble {
+        if let trouble {
             response.write(#","error":"#)
             response.writeQuoted(trouble)
         }
@@ -122,7 +123,7 @@ extension Response {
         }
         response.write(#","members":"#)
         response.writeMembers(status.members)
-        if let trouble = status.trouble {
+        if let trouble = status.complaint {
             response.write(#","trouble":"#)
             response.writeQuoted(trouble)
         }

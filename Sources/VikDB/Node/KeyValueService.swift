@@ -111,6 +111,9 @@ package struct NodeStatus: Sendable, Equatable {
     package var incomingSnapshotPercent: Int?
     /// Writes are refused because the disk is full.
     package var isDiskFull = false
+    /// A write to the log that does not come back, or committed entries that are not applied, if it has been too long.
+    package var diskStall: String?
+    package var applyStall: String?
     /// Bytes in memtables, in log segments, and number of tables.
     package var memtableBytes: Int
     package var logBytes: UInt64

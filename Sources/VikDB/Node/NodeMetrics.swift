@@ -35,6 +35,9 @@ package struct NodeMetrics: Sendable, Equatable {
     /// Elections that this node began, and won.
     package var campaigns: UInt64 = 0
     package var electionsWon: UInt64 = 0
+    /// How long the write to the log that is out has been so, and what is committed has waited for the engine; 0: nothing.
+    package var logWriteOutMilliseconds: UInt64 = 0
+    package var applyBehindMilliseconds: UInt64 = 0
     /// Requests that wait.
     package var waitingWrites = 0
     package var waitingReads = 0

@@ -58,6 +58,12 @@ package final class NodeShell {
     var savedCommit: LogIndex
     /// As last measured.
     var freeBytes = UInt64.max
+    /// Since when housekeeping has a job on the log lane.
+    var housekeepingSince: UInt64?
+    var logWatch: StallWatch
+    var applyWatch: StallWatch
+    var applyLag = ApplyLag()
+    private var foundingReminder: Reminder
     /// Snapshots on their way out, by receiver, and the one on its way in.
     var sending: [MemberID: SnapshotSender] = [:]
     var receiving: SnapshotReceiver?
@@ -106,6 +112,10 @@ package final class NodeShell {
         self.readContext = random.next()
         self.random = random
         self.throttle = ApplyThrottle(options)
+        self.logWatch = StallWatch(limit: options.writeStallTicks, calm: options.stallCalmTicks)
+        self.applyWatch = StallWatch(
+            limit: max(UInt64(options.requestWaitTicks), options.writeStallTicks), calm: options.stallCalmTicks)
+        self.foundingReminder = Reminder(first: options.reminderTicks, longest: options.maxReminderTicks)
         self.applied = recovered.engine.appliedIndex
         self.savedCommit = recovered.state.hardState.commit
         if core.storeState != .entries, !identity.founders.isEmpty {
@@ -164,7 +174,9 @@ package final class NodeShell {
         case .backgroundDone(let isRetryLater):
             isInBackground = false
             if isRetryLater { backgroundRetryAt = now + UInt64(options.housekeepingTicks) }
-        case .freeSpace(let bytes): noteFreeSpace(bytes)
+        case .freeSpace(let bytes):
+            housekeepingSince = nil
+            noteFreeSpace(bytes)
         case .failed(let error): fail(error)
         case .stop: if phase == .running { phase = .draining }
         case .closed: phase = .closed
@@ -218,6 +230,7 @@ package final class NodeShell {
         metrics.pressure.tick(engine.pressure, milliseconds: UInt64(options.tickMilliseconds))
         tickSnapshots()
         expire()
+        watchForStalls()
         // Members change seldom: a tick later is soon enough, and every round of the loop too often.
         tellPeers()
         publishSizes()
@@ -392,23 +405,14 @@ package final class NodeShell {
         compactLog()
         if isResetRefused { resetLogToSnapshot() }
         foundIfPossible()
-        if let founding {
-            if let label = founding.doubledLabel {
-                logger.error("two members of -cluster have the same -node-id", metadata: ["node_id": "\(label)"])
-            } else if let member = founding.memberWithEntries {
-                logger.warning(
-                    "this store is empty but the cluster has data; it does not vote until the leader has recorded it",
-                    metadata: ["member": "\(member.label)"])
-            } else if now % UInt64(options.housekeepingTicks * 5) == 0 {
-                logger.notice(
-                    "first start: waiting for every member of -cluster (or start with -bootstrap-without host:port)",
-                    metadata: ["missing": "\(founding.missing.joined(separator: ", "))"])
-            }
-        }
+        remindOfFounding()
         if now % UInt64(options.housekeepingTicks * 5) == 0 {
             logProgress()
             logPressure()
         }
+        // One at a time, whatever the disk does: behind one that hangs they would gather.
+        guard housekeepingSince == nil else { return }
+        housekeepingSince = now
         let state = core.hardState
         let needsSave = state.commit > savedCommit
         savedCommit = state.commit
@@ -421,6 +425,29 @@ package final class NodeShell {
             } catch {
                 inbox.post(.failed(error))
             }
+        }
+    }
+
+    /// What the first start waits for, which may be for ever.
+    private func remindOfFounding() {
+        let (doubled, member) = (founding?.doubledLabel, founding?.memberWithEntries?.label)
+        let missing = founding?.missing.joined(separator: ", ") ?? ""
+        if doubled == nil, member == nil, founding != nil {
+            // Most are there within seconds.
+            guard now % UInt64(options.housekeepingTicks * 5) == 0 else { return }
+        }
+        let text = founding.map { _ in "\(doubled ?? "")|\(member ?? "")|\(missing)" }
+        guard foundingReminder.isDue(text, at: now) else { return }
+        if let doubled {
+            logger.error("two members of -cluster have the same -node-id", metadata: ["node_id": "\(doubled)"])
+        } else if let member {
+            logger.warning(
+                "this store is empty but the cluster has data; it does not vote until the leader has recorded it",
+                metadata: ["member": "\(member)"])
+        } else {
+            logger.notice(
+                "first start: waiting for every member of -cluster (or start with -bootstrap-without host:port)",
+                metadata: ["missing": "\(missing)"])
         }
     }
 

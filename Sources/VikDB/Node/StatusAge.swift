@@ -20,6 +20,9 @@ extension NodeStatus {
         return age > limit ? "the node hangs: its loop has not run for \(age / 1_000) s" : nil
     }
 
+    /// The first of what keeps the node from serving.
+    package var complaint: String? { trouble ?? diskStall ?? applyStall }
+
     /// The status as it may be told: without a word about who leads, if it is stale.
     package var told: NodeStatus {
         guard let silence = silence() else { return self }

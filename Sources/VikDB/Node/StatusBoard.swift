@@ -89,6 +89,7 @@ extension NodeShell {
         let firstLogIndex = core.baseIndex + 1
         let incoming = receiving?.percent
         let isDiskFull = isDiskFull
+        let (diskStall, applyStall) = (diskStall, applyStall)
         let failure = failure.map { "\($0)" }
         let trouble: String? =
             if let failure {
@@ -116,6 +117,8 @@ extension NodeShell {
             status.firstLogIndex = firstLogIndex
             status.incomingSnapshotPercent = incoming
             status.isDiskFull = isDiskFull
+            status.diskStall = diskStall
+            status.applyStall = applyStall
             status.trouble = trouble
             status.failure = failure
         }

@@ -57,6 +57,9 @@ extension RaftCore {
         campaign(isHandOver: true)
     }
 
+    /// Ticks since the group that is being written was handed out; nil: none is.
+    package var ticksOfWriteOut: UInt64? { inFlight.map { now - $0.since } }
+
     /// Whether a write to the own disk has taken longer than the longest election timeout, or finds no room for as long.
     package var isDiskStalled: Bool {
         let limit = UInt64(options.electionTicks.upperBound)

@@ -27,6 +27,11 @@ final class SlowDisk: Sendable {
         TextFile.write("", to: Self.toggle(node.directory))
     }
 
+    /// Each fdatasync does not come back, until the end of this.
+    func hang(at node: NodeProcess) {
+        TextFile.write("hang", to: Self.toggle(node.directory))
+    }
+
     func end(at node: NodeProcess) {
         unlink(Self.toggle(node.directory))
     }

@@ -64,6 +64,35 @@ import VikWire
         #expect(configuration.members.count { $0.label.isEmpty } == 2)
     }
 
+    /// What may go on for ever is said at once, then ever more seldom, and at once when it changes.
+    @Test func aFirstStartThatWaitsSaysSoSeldom() throws {
+        var options = ShellHarness.impatient
+        options.reminderTicks = 1_000
+        options.maxReminderTicks = 4_000
+        let node = try ShellHarness(members: 3, options: options, meetsOthers: false)
+        func saysWithin(_ ticks: Int) -> [String] {
+            let before = node.lines.count
+            node.tick(ticks)
+            return Array(node.lines.dropFirst(before))
+        }
+        let missing = "notice first start: waiting for every member of -cluster"
+        let first = saysWithin(1_000)
+        #expect(first.count == 1 && first[0].hasPrefix(missing), "\(first)")
+        #expect(saysWithin(14_000).count == 4, "after 1,000, 2,000, 4,000 and 4,000 ticks")
+
+        node.connect(2, label: "node1")
+        let doubled = "error two members of -cluster have the same -node-id"
+        #expect(saysWithin(100) == [doubled])
+        #expect(saysWithin(900).isEmpty)
+        #expect(saysWithin(6_000) == [doubled, doubled])
+
+        let wiped =
+            "warning this store is empty but the cluster has data; it does not vote until the leader has recorded it"
+        node.connect(2, state: .entries, incarnation: Incarnation(high: 1, low: 1))
+        #expect(saysWithin(100) == [wiped])
+        #expect(saysWithin(6_900) == [wiped, wiped])
+    }
+
     @Test func joiningNodeFoundsNothing() {
         let founding = Founding(founders: [], own: Self.member(0))
         #expect(founding.missing.isEmpty && Self.configuration(founding) == nil)

@@ -14,6 +14,7 @@ final class ShellHarness {
     private let executor = HeldExecutor()
     private let inbox = HeldInbox()
     private let sink = ReplyRecorder()
+    private let log = LineRecorder()
     private let board: StatusBoard
     private let stores: StoreIdentity
     private let options: NodeOptions
@@ -23,7 +24,8 @@ final class ShellHarness {
     /// A node alone is elected, and has applied its first entries. A founder of a cluster knows the others.
     init(
         members: Int = 1, options: NodeOptions = ShellHarness.impatient, logOptions: LogOptions = LogOptions(),
-        engineOptions: EngineOptions = EngineOptions(), fileSystem: MemoryFileSystem = MemoryFileSystem()
+        engineOptions: EngineOptions = EngineOptions(), fileSystem: MemoryFileSystem = MemoryFileSystem(),
+        meetsOthers: Bool = true
     ) throws {
         self.options = options
         memberCount = members
@@ -40,10 +42,10 @@ final class ShellHarness {
         board = StatusBoard(NodeStatus(isReplicated: members > 1, nodeID: "node1"))
         shell = NodeShell(
             identity: identity, options: options, recovered: recovered, executor: executor, inbox: inbox, peers: peers,
-            board: board, logger: Logger(label: "shell") { _ in SwiftLogNoOpLogHandler() }, seed: 1)
+            board: board, logger: Logger(label: "shell") { [log] _ in log }, seed: 1)
         if members == 1 {
             for _ in 0..<200 where !core.isLeader || shell.applied < core.lastIndex { tick() }
-        } else {
+        } else if meetsOthers {
             for number in 2...members { connect(number) }
         }
     }
@@ -59,7 +61,13 @@ final class ShellHarness {
     var metrics: NodeMetrics { board.metrics }
     var failure: StorageError? { shell.failure }
 
+    /// What it has logged, but for metadata.
+    var lines: [String] { log.lines.withLock { $0 } }
+
     // MARK: Time and jobs
+
+    /// Jobs of a lane that wait to be run.
+    func waitingJobs(_ lane: Lane) -> Int { executor.count(lane) }
 
     /// Runs the jobs of `lanes`, and those that follow from them, until there is none.
     func run(_ lanes: Lane...) { run(lanes) }
@@ -158,12 +166,15 @@ final class ShellHarness {
             })
     }
 
-    private func connect(_ number: Int) {
+    func connect(
+        _ number: Int, label: String? = nil, state: StoreState = .empty, incarnation: Incarnation = .zero
+    ) {
         handle(
             .peerConnected(
                 Hello(
-                    channel: .control, incarnation: .zero, member: Self.member(number), peer: Self.member(1),
-                    store: Self.store(number), state: .empty, label: "node\(number)", address: Self.address(number),
+                    channel: .control, incarnation: incarnation, member: Self.member(number), peer: Self.member(1),
+                    store: Self.store(number), state: state, label: label ?? "node\(number)",
+                    address: Self.address(number),
                     apiAddress: Self.apiAddress(number))))
     }
 
@@ -210,6 +221,10 @@ private final class HeldExecutor: Executor {
         jobs.withLock { $0.contains { lanes.contains($0.lane) } }
     }
 
+    func count(_ lane: Lane) -> Int {
+        jobs.withLock { $0.count { $0.lane == lane } }
+    }
+
     func takeAll(_ lanes: [Lane]) -> [@Sendable () -> Void] {
         jobs.withLock { jobs in
             let taken = jobs.filter { lanes.contains($0.lane) }.map(\.run)
@@ -233,6 +248,29 @@ private final class HeldInbox: NodeInbox {
             defer { inputs = [] }
             return inputs
         }
+    }
+}
+
+/// Keeps the lines of a log.
+private final class LineRecorder: LogHandler, Sendable {
+    let lines = Mutex<[String]>([])
+
+    var logLevel: Logger.Level {
+        get { .info }
+        set {}
+    }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+
+    func log(event: LogEvent) {
+        lines.withLock { $0.append("\(event.level) \(event.message)") }
     }
 }
 

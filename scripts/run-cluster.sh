@@ -44,6 +44,8 @@ interrupted() {
 trap stop_nodes EXIT
 trap interrupted INT TERM
 
+# A process that crashes would hold its ports for the seconds that the backtracer takes.
+export SWIFT_BACKTRACE="${SWIFT_BACKTRACE:-enable=no}"
 mkdir -p data
 for number in 1 2 3; do
     api=$((8078 + 2 * number))

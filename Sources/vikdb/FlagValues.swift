@@ -15,6 +15,7 @@ enum FlagValues {
 
     static func address(_ text: String) throws -> HostPort {
         guard let address = try? HostPort.parse(text) else { throw ValidationError("expected host:port") }
+        try refuseUnspecified(address)
         return address
     }
 
@@ -31,11 +32,19 @@ enum FlagValues {
 
     static func cluster(_ text: String) throws -> [HostPort] {
         let cluster = try addresses(text)
-        guard Set(cluster).count == cluster.count else { throw ValidationError("an address is listed twice") }
+        for address in cluster { try refuseUnspecified(address) }
+        guard Set(cluster.map(\.canonical)).count == cluster.count else {
+            throw ValidationError("an address is listed twice")
+        }
         guard cluster.count <= WireLimits.maxMembers else {
             throw ValidationError("\(cluster.count) members, expected at most \(WireLimits.maxMembers)")
         }
         return cluster
+    }
+
+    private static func refuseUnspecified(_ address: HostPort) throws {
+        guard address.isUnspecified else { return }
+        throw ValidationError("\(address) stands for all interfaces, expected an address to be reached at")
     }
 
     static func label(_ text: String) throws -> String {

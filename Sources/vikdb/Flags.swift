@@ -13,6 +13,9 @@ struct Flags: ParsableCommand {
             cluster; each of them is started with the same -cluster. With -node-id and -join it becomes a member of a \
             cluster that runs already.
 
+            SIGTERM or SIGINT stops the node, a second one ends it at once. SIGHUP and SIGPIPE are ignored. SIGQUIT, \
+            SIGUSR1 and SIGUSR2 end it at once, as they do by default.
+
             vikdb check verifies the files of a node that is stopped, vikdb dump shows one of them as text.
             """,
         // No short name: the library would find the "h" of any misspelt flag and print the help as if asked to.

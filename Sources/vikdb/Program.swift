@@ -145,7 +145,7 @@ extension StartError {
     fileprivate var exitStatus: Int32 {
         switch self {
         case .flags: EX_USAGE
-        case .storage, .listen, .descriptors: EXIT_FAILURE
+        case .storage, .full, .listen, .descriptors: EXIT_FAILURE
         }
     }
 }

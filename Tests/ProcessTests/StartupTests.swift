@@ -22,6 +22,9 @@ extension ProcessTests {
                 ["-node-id", "a", "-cluster", "localhost:9001", "-bootstrap-without", "localhost:1"],
                 "-bootstrap-without"
             ),
+            (["-node-id", "a", "-cluster", "localhost:8081,LocalHost.:8081"], "twice"),
+            (["-node-id", "a", "-cluster", "0.0.0.0:8081"], "all interfaces"),
+            (["-advertise-addr", "[::]:8080"], "all interfaces"),
             (["-node-id", "a", "-cluster", "localhost:8081", "-join", "localhost:8081"], "both given"),
             (["-join", "localhost:8081"], "-node-id"),
             (["-node-id", "a", "-join", "localhost"], "host:port"),
@@ -116,6 +119,69 @@ extension ProcessTests {
                 ], within: 10)
             expectRefused(mixed, with: 1, naming: one.process.directory + "/wal")
             #expect(mixed.errors.contains(other.process.directory + "/sstables"))
+        }
+
+        /// Directories may be links, or lie under some: at the first start, at the next one, and for a check.
+        @Test func linkedDirectories() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            for name in ["disk1", "disk2"] { #expect(mkdir("\(directory.path)/\(name)", 0o700) == 0) }
+            let node = NodeProcess(
+                label: "node", apiPort: Ports.take(), directory: directory.path + "/node", flags: [])
+            defer { node.kill() }
+            #expect(mkdir(node.directory, 0o700) == 0)
+            #expect(symlink(directory.path + "/disk1", node.directory + "/wal") == 0)
+            #expect(symlink("../disk2", node.directory + "/tables") == 0)
+            #expect(symlink("tables/below", node.directory + "/sstables") == 0)
+            #expect(mkdir(directory.path + "/disk2/below", 0o700) == 0)
+            for round in 0..<2 {
+                try node.start()
+                try node.waitUntilReady()
+                let put = try node.client().request("PUT", "/kv/\("\(round)".pathKey)", body: #"{"value":"eA=="}"#)
+                #expect(put.status == 200)
+                #expect(try node.client().request("GET", "/kv/\("0".pathKey)").status == 200)
+                node.signal(SIGTERM)
+                #expect(try node.waitForExit(within: 10) == .code(0))
+            }
+            for directories in [[node.directory], [node.directory + "/wal", node.directory + "/sstables/"]] {
+                let check = try Finished(Program.vikdb, ["check"] + directories, within: 10)
+                #expect(check.exit == .code(0), "\(check.errors)\(check.output)")
+            }
+            let dump = try Finished(Program.vikdb, ["dump", node.directory + "/wal/hard-state"], within: 10)
+            #expect(dump.exit == .code(0))
+        }
+
+        /// It is nobody else's lock that is in the way.
+        @Test func oneDirectoryByTwoNames() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            #expect(symlink(directory.path, directory.path + "/link") == 0)
+            for (log, tables) in [("x", "./x"), ("x", "x/"), ("link/x", "x"), ("x/y/z", "link/x/./y//z")] {
+                let run = try Finished(
+                    Program.vikdb,
+                    [
+                        "-addr", "127.0.0.1:\(Ports.take())", "-wal-path", "\(directory.path)/\(log)", "-sstable-dir",
+                        "\(directory.path)/\(tables)",
+                    ], within: 10)
+                expectRefused(run, with: 64, naming: "are the same directory: they must be two")
+            }
+            #expect(access(directory.path + "/x", F_OK) != 0, "nothing is created")
+        }
+
+        @Test(.enabled(if: NetworkNamespaces.isWanted, "mounting a file system needs root"))
+        func fullDisk() throws {
+            let directory = TemporaryDirectory()
+            defer { extendLifetime(directory) }
+            let run = try Finished(
+                "/usr/bin/env",
+                [
+                    "unshare", "--mount", "--propagation", "private", "/bin/sh", "-c",
+                    "mount -t tmpfs -o size=300k none \"$0\" && exec \"$@\"", directory.path, Program.vikdb, "-addr",
+                    "127.0.0.1:\(Ports.take())", "-wal-path", directory.path + "/wal", "-sstable-dir",
+                    directory.path + "/tables",
+                ], within: 20)
+            expectRefused(run, with: 1, naming: "no space left on the device of \(directory.path)/")
+            #expect(run.errors.contains("bytes are free: free ") && run.errors.contains("remove nothing in -wal-path"))
         }
 
         @Test func tooFewDescriptors() throws {

@@ -33,11 +33,15 @@ enum AdminBody {
             throw .malformed("\"\(seen & 1 == 0 ? "node_id" : "address")\" is missing, expected \(memberShape)")
         }
         try check(label)
-        do throws(WireError) {
-            address = try HostPort.parse(address).description
-        } catch {
+        guard let parsed = try? HostPort.parse(address) else {
             throw .malformed("\"address\" is not the host:port of a replication listener")
         }
+        guard !parsed.isUnspecified else {
+            throw .malformed(
+                "\"address\" is \(parsed), which stands for all interfaces, expected the host:port that other nodes reach "
+                    + "the member at")
+        }
+        address = parsed.description
         return .setMember(label: label, address: address, becomesVoter: becomesVoter)
     }
 

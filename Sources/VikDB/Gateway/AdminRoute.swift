@@ -62,12 +62,13 @@ extension HTTPFailure {
                 : "the state is hashed for a caller on the node's own machine, or at its -admin-addr")
     }
 
-    static func adminForbidden(_ access: AdminAccess) -> HTTPFailure {
+    static func adminForbidden(_ access: AdminAccess, knowsLeader: Bool) -> HTTPFailure {
         HTTPFailure(
             .forbidden,
-            access == .nobody
+            (access == .nobody
                 ? "members and leader are changed at the leader's -admin-addr, not here"
                 : "members and leader are changed by a caller on the leader's own machine, or at its -admin-addr")
+                + (knowsLeader ? "" : "; this node knows no leader at the moment, and without one nothing is changed"))
     }
 
     static func admin(

@@ -279,7 +279,12 @@ final class HTTPConnection: ChannelDuplexHandler {
             let route = try Route(RequestMethod(head.method), target, loop.options.limits)
             request?.route = route
             request?.target = target
-            if !mayAdminister, let failure = route.failureForOthers(loop.options.adminAccess) { throw failure }
+            if !mayAdminister,
+                let failure = route.failureForOthers(
+                    loop.options.adminAccess, knowsLeader: loop.status.leaderID != nil)
+            {
+                throw failure
+            }
             if route.isWrite, let failure = loop.redirect.failure(status: loop.service.status, target: target) {
                 throw failure
             }

@@ -73,9 +73,9 @@ package enum Route: Equatable {
 
     /// What others than operators are answered, where they have no business: with changes of the cluster, and with
     /// reading everything.
-    func failureForOthers(_ access: AdminAccess) -> HTTPFailure? {
+    func failureForOthers(_ access: AdminAccess, knowsLeader: @autoclosure () -> Bool) -> HTTPFailure? {
         switch self {
-        case .admin: .adminForbidden(access)
+        case .admin: .adminForbidden(access, knowsLeader: knowsLeader())
         case .stateHash: .stateHashForbidden(access)
         default: nil
         }

@@ -81,7 +81,7 @@ extension RaftCore {
             return current.removing(id)
         case .move(let id, let address):
             let member = try member(id, of: current)
-            guard member.address != address else {
+            guard !HostPort.areSame(member.address, address) else {
                 throw .impossible("\(member.label) is at \(address) already")
             }
             try requireFree(address, in: current)
@@ -95,7 +95,7 @@ extension RaftCore {
     }
 
     private func requireFree(_ address: String, in current: Configuration) throws(MembershipRefusal) {
-        if let member = current.members.first(where: { $0.address == address }) {
+        if let member = current.members.first(where: { HostPort.areSame($0.address, address) }) {
             throw .impossible("\(address) is the address of \(member.label)")
         }
     }

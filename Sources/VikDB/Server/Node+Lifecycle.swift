@@ -209,7 +209,7 @@ extension NodeSettings {
     func announcedAPIAddress(own: HostPort?, boundPort: Int?) -> String {
         if let apiAdvertised { return apiAdvertised.description }
         guard let listen = apiListen, let boundPort else { return own?.description ?? "localhost:1" }
-        let isWildcard = listen.host.isEmpty || listen.host == "0.0.0.0" || listen.host == "::"
+        let isWildcard = listen.host.isEmpty || listen.isUnspecified
         let host = isWildcard ? own?.host ?? "localhost" : listen.host
         return host.contains(":") ? "[\(host)]:\(boundPort)" : "\(host):\(boundPort)"
     }

@@ -9,6 +9,14 @@ package struct OpenedStores {
     /// Opens both directories, and makes them at the first start. Blocks until the log is recovered.
     package static func open(_ settings: NodeSettings) throws(StartError) -> OpenedStores {
         let fileSystem = PosixFileSystem()
+        // By other names, the lock of the one would look like another node's.
+        guard
+            fileSystem.canonicalPath(settings.logDirectory) != fileSystem.canonicalPath(settings.tableDirectory)
+        else {
+            throw .flags(
+                "-wal-path \(settings.logDirectory) and -sstable-dir \(settings.tableDirectory) are the same directory: "
+                    + "they must be two")
+        }
         do throws(StorageError) {
             // Also where all else comes from a seed: nodes that were given the same one are different stores.
             var system = SystemRandomNumberGenerator()
@@ -20,7 +28,10 @@ package struct OpenedStores {
                 fileSystem: fileSystem, logOptions: settings.log, engineOptions: settings.engine)
             return OpenedStores(identity: identity, recovered: recovered)
         } catch {
-            throw .storage(error)
+            guard case .full(let path) = error else { throw .storage(error) }
+            let directory = path.hasPrefix(settings.logDirectory) ? settings.logDirectory : settings.tableDirectory
+            throw .full(
+                path: path, free: try? fileSystem.availableBytes(directory), needed: settings.node.minFreeBytes)
         }
     }
 

@@ -66,6 +66,8 @@ package enum StartError: Error, CustomStringConvertible {
     /// A flag is wrong, or contradicts another or what is stored.
     case flags(String)
     case storage(StorageError)
+    /// The disk has no room for what a start writes. `needed`: from there on the node takes writes.
+    case full(path: String, free: UInt64?, needed: UInt64)
     /// An address could not be listened on.
     case listen(address: String, flag: String, reason: String)
     /// The process may open too few files.
@@ -75,6 +77,9 @@ package enum StartError: Error, CustomStringConvertible {
         switch self {
         case .flags(let sentence): sentence
         case .storage(let error): "\(error)"
+        case .full(let path, let free, let needed):
+            "no space left on the device of \(path)\(free.map { ", \($0) bytes are free" } ?? ""): free \(needed) bytes "
+                + "there, or room for more files, but remove nothing in -wal-path and -sstable-dir, and start again"
         case .listen(let address, let flag, let reason):
             "cannot listen on \(address) (\(flag)): \(reason)"
         case .descriptors(let limit, let needed):

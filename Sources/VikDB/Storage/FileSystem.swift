@@ -3,8 +3,8 @@
 ///
 /// Calls block; they are made on job threads, never on an event loop. Implementations may be used from any thread.
 package protocol FileSystem: Sendable {
-    /// Opens a file for reading and, unless `mode` is `.read`, writing. Never follows a symbolic link; a new file has
-    /// permissions 0600. `.create` fails if the file exists.
+    /// Opens a file for reading and, unless `mode` is `.read`, writing. Never follows a symbolic link to a file, as it
+    /// follows those to directories; a new file has permissions 0600. `.create` fails if the file exists.
     func open(_ path: String, _ mode: OpenMode) throws(StorageError) -> any File
     /// Creates a directory and its parents; an existing one is fine. The new names are durable only once their parent
     /// is synced; the implementation syncs the parents it created.
@@ -15,6 +15,8 @@ package protocol FileSystem: Sendable {
     func rename(_ source: String, to target: String) throws(StorageError)
     func remove(_ path: String) throws(StorageError)
     func exists(_ path: String) -> Bool
+    /// The one name of a directory, whether it is there yet or not: absolute, without links, dots and doubled slashes.
+    func canonicalPath(_ directory: String) -> String
     /// Makes names created, renamed and removed in `directory` durable.
     func syncDirectory(_ directory: String) throws(StorageError)
     /// Bytes that may still be written to the file system of `directory`.
@@ -22,6 +24,11 @@ package protocol FileSystem: Sendable {
     /// Takes an exclusive advisory lock on `path`, released when the result goes away. Without `create` a file that is
     /// missing is an error, and nothing is changed.
     func lock(_ path: String, create: Bool) throws(StorageError) -> any FileLock
+}
+
+extension FileSystem {
+    /// Where there are no links, and callers write names in one way.
+    package func canonicalPath(_ directory: String) -> String { directory }
 }
 
 package enum OpenMode: Sendable {

@@ -72,7 +72,7 @@ package struct PosixFileSystem: FileSystem {
     }
 
     package func syncDirectory(_ directory: String) throws(StorageError) {
-        let descriptor = try openDescriptor(directory, O_RDONLY | O_DIRECTORY)
+        let descriptor = try openDescriptor(directory, O_RDONLY | O_DIRECTORY, followsLinks: true)
         defer { close(descriptor) }
         guard fsync(descriptor) == 0 else { throw failure("sync directory", directory) }
     }
@@ -85,9 +85,30 @@ package struct PosixFileSystem: FileSystem {
         return lock
     }
 
-    private func openDescriptor(_ path: String, _ access: Int32) throws(StorageError) -> Int32 {
+    package func canonicalPath(_ directory: String) -> String {
+        var existing = directory
+        var rest: [String] = []
         while true {
-            let descriptor = Glibc.open(path, access | O_NOFOLLOW | O_CLOEXEC, 0o600)
+            if let resolved = realpath(existing, nil) {
+                defer { free(resolved) }
+                let path = String(cString: resolved)
+                guard !rest.isEmpty else { return path }
+                return ([path == "/" ? "" : path] + rest.reversed()).joined(separator: "/")
+            }
+            let parent = parent(of: existing)
+            guard parent != existing else { return directory }
+            if let name = existing.split(separator: "/").last, name != "." { rest.append(String(name)) }
+            existing = parent
+        }
+    }
+
+    /// Links to directories are the operator's own, files of a store are never links.
+    private func openDescriptor(
+        _ path: String, _ access: Int32, followsLinks: Bool = false
+    ) throws(StorageError) -> Int32 {
+        let flags = access | (followsLinks ? 0 : O_NOFOLLOW) | O_CLOEXEC
+        while true {
+            let descriptor = Glibc.open(path, flags, 0o600)
             if descriptor >= 0 { return descriptor }
             if errno != EINTR { throw failure("open", path) }
         }

@@ -21,7 +21,7 @@ package final class StoreIdentity: Sendable {
         walDirectory: String, tableDirectory: String, fileSystem: any FileSystem,
         using generator: inout some RandomNumberGenerator
     ) throws(StorageError) -> StoreIdentity {
-        guard walDirectory != tableDirectory else {
+        guard fileSystem.canonicalPath(walDirectory) != fileSystem.canonicalPath(tableDirectory) else {
             throw .incompatible(path: walDirectory, reason: "log and tables need a directory each")
         }
         let directories = [walDirectory, tableDirectory]
@@ -41,9 +41,11 @@ package final class StoreIdentity: Sendable {
             throw .incompatible(
                 path: walDirectory, reason: "belongs to another store than \(tableDirectory)")
         }
-        for directory in directories {
+        let paths = directories.map { fileSystem.canonicalPath($0) + "/" }
+        for (directory, path) in zip(directories, paths) {
+            // One may lie in the other.
             let data = try fileSystem.list(directory).first { name in
-                !ownNames.contains(name) && !directories.contains { $0.hasPrefix(directory + "/" + name) }
+                !ownNames.contains(name) && !paths.contains { $0.hasPrefix(path + name + "/") }
             }
             if let data {
                 let lacking = ids[0] == nil ? walDirectory : tableDirectory

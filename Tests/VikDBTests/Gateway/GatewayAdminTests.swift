@@ -49,6 +49,11 @@ import VikWire
         ("POST", "/cluster/members", #"{"node_id":"a","address":"nowhere"}"#, 400),
         ("POST", "/cluster/members", #"{"node_id":"a","address":"h:1","voter":1}"#, 400),
         ("POST", "/cluster/members", #"{"node_id":"a","address":"h:1","weight":true}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"0.0.0.0:1"}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"0x0:1"}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"[::]:1"}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"[0:0::0]:1"}"#, 400),
+        ("POST", "/cluster/members", #"{"node_id":"a","address":"[::ffff:0.0.0.0]:1"}"#, 400),
         ("POST", "/cluster/members?force=1", #"{"node_id":"a","address":"h:1"}"#, 400),
         ("DELETE", "/cluster/members", "", 405), ("DELETE", "/cluster/members/", "", 400),
         ("GET", "/cluster/members/a", "", 405), ("GET", "/cluster/leader", "", 405),
@@ -72,6 +77,20 @@ import VikWire
             let answer = try #require(gateway.client().request("POST", "/cluster/leader"))
             #expect(answer.status == (access == .nobody ? 403 : 200))
             #expect(gateway.client().request("GET", "/cluster/members")?.status == 200)
+        }
+    }
+
+    /// Who is sent to the leader's machine is told if there is none.
+    @Test func forbiddenWithoutALeader() async throws {
+        var options = GatewayOptions()
+        options.adminAccess = .nobody
+        try await GatewayHarness.run(options) { gateway in
+            let client = gateway.client()
+            let known = try #require(client.request("POST", "/cluster/leader"))
+            #expect(known.status == 403 && !known.error.contains("no leader"))
+            gateway.service.status = ScriptedService.follower(of: nil)
+            let unknown = try #require(client.request("POST", "/cluster/leader"))
+            #expect(unknown.status == 403 && unknown.error.contains("this node knows no leader at the moment"))
         }
     }
 
@@ -202,6 +221,18 @@ import VikWire
             let waiting = try #require(client.request("GET", "/readyz"))
             #expect(waiting.status == 503 && waiting.text.contains("failed leader: no leader is known\n"))
             #expect(client.request("GET", "/livez")?.status == 200)
+            var stalled = ScriptedService.leader
+            stalled.diskStall = "a write is out"
+            stalled.applyStall = "behind"
+            gateway.service.status = stalled
+            let slow = try #require(client.request("GET", "/readyz"))
+            #expect(slow.status == 503)
+            #expect(
+                slow.text
+                    == "ok running\nok member\nok leader\nfailed disk: a write is out\nfailed applied: behind\n")
+            #expect(client.request("GET", "/livez")?.status == 200)
+            #expect(client.request("GET", "/health")?.json["error"] as? String == "a write is out")
+            #expect(client.request("GET", "/cluster/status")?.json["trouble"] as? String == "a write is out")
             var failed = ScriptedService.leader
             failed.failure = "the disk is gone"
             gateway.service.status = failed

@@ -318,6 +318,9 @@ extension RaftPaperTests {
             .promote(Names.member(2)), .promote(Names.member(9)), .remove(Names.member(9)),
             .move(Names.member(9), address: "other:1"), .move(Names.member(6), address: "new:1"),
             .move(Names.member(6), address: "node2:7000"),
+            // Other spellings of addresses that are taken.
+            .add(label: "other", address: "NEW.:1", becomesVoter: true), .move(Names.member(6), address: "New:1"),
+            .move(Names.member(6), address: "NODE2.:7000"),
         ]
         for change in impossible {
             #expect(subject.refusal(of: change)?.isImpossible == true, "\(change)")

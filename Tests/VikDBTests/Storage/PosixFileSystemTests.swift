@@ -62,6 +62,65 @@ import VikWire
         }
     }
 
+    /// Those to directories are the operator's own.
+    @Test func linksToDirectoriesAreFollowed() throws {
+        try withTemporaryDirectory { root in
+            try fileSystem.createDirectory(root + "/real")
+            #expect(symlink(root + "/real", root + "/link") == 0)
+            for directory in [root + "/link", root + "/link/below/it"] {
+                try fileSystem.createDirectory(directory)
+                _ = try fileSystem.open(directory + "/file", .create)
+                try fileSystem.syncDirectory(directory)
+                #expect(try fileSystem.list(directory).contains("file"))
+                _ = try fileSystem.lock(directory + "/lock", create: true)
+            }
+            #expect(fileSystem.exists(root + "/real/below/it/file"))
+            #expect(symlink(root + "/none", root + "/broken") == 0)
+            #expect(throws: StorageError.io(operation: "create directory", path: root + "/broken", code: ENOENT)) {
+                try fileSystem.createDirectory(root + "/broken")
+            }
+            #expect(symlink("loop", root + "/loop") == 0)
+            #expect(throws: StorageError.self) { try fileSystem.createDirectory(root + "/loop/wal") }
+        }
+    }
+
+    @Test func aDirectoryHasOneCanonicalPath() throws {
+        try withTemporaryDirectory { root in
+            try fileSystem.createDirectory(root + "/real")
+            #expect(symlink(root + "/real", root + "/link") == 0)
+            let root = fileSystem.canonicalPath(root)
+            for name in ["real", "real/", "./real", "link", "link/.", "real/../link", "real//"] {
+                #expect(fileSystem.canonicalPath(root + "/" + name) == root + "/real", "\(name)")
+                #expect(fileSystem.canonicalPath(root + "/" + name + "/new/./er/") == root + "/real/new/er", "\(name)")
+            }
+            #expect(fileSystem.canonicalPath("/") == "/")
+            #expect(fileSystem.canonicalPath("/vikdb-none/x") == "/vikdb-none/x")
+            #expect(fileSystem.canonicalPath("vikdb-none") == fileSystem.canonicalPath("./vikdb-none/"))
+            #expect(fileSystem.canonicalPath("vikdb-none").hasPrefix("/"))
+        }
+    }
+
+    /// By whatever names: the two must be two, and one may lie in the other.
+    @Test func directoriesOfAStoreByOtherNames() throws {
+        try withTemporaryDirectory { root in
+            func open(_ log: String, _ tables: String) throws(StorageError) {
+                var random = SystemRandomNumberGenerator()
+                _ = try StoreIdentity.open(
+                    walDirectory: root + log, tableDirectory: root + tables, fileSystem: fileSystem, using: &random)
+            }
+            #expect(
+                throws: StorageError.incompatible(
+                    path: root + "/./x", reason: "log and tables need a directory each")
+            ) { try open("/./x", "/x") }
+            #expect(!fileSystem.exists(root + "/x"), "nothing is created")
+            try fileSystem.createDirectory(root + "/real")
+            #expect(symlink(root + "/real", root + "/link") == 0)
+            #expect(throws: StorageError.self) { try open("/real", "/link/") }
+            try open("/link", "/./real/tables")
+            try open("/real/.", "/link/tables")
+        }
+    }
+
     @Test func aLockIsExclusiveUntilItGoes() throws {
         try withTemporaryDirectory { root in
             var lock: (any FileLock)? = try fileSystem.lock(root + "/lock", create: true)

@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import VikDB
 
 /// Waits for SIGTERM or SIGINT; a SIGHUP meanwhile is noted and ends nothing. Made on the main thread before any other
 /// thread starts, so that all of them inherit the mask; ``wait(_:)`` and ``restoreDefaults()`` are for the main thread,
@@ -26,6 +27,33 @@ struct EndingSignals: Sendable {
             default: logger.info("SIGHUP changes nothing: SIGTERM or SIGINT stops the node")
             }
         }
+    }
+
+    /// Runs what may take as long as a log is large, or for ever where a disk hangs: SIGTERM or SIGINT meanwhile ends the
+    /// process at once, as nothing is promised yet.
+    func endingWhile<Result>(_ body: () throws(StartError) -> Result) throws(StartError) -> Result {
+        let isOver = Signpost()
+        let watcherEnd = Signpost()
+        DetachedThread.run {
+            while !isOver.wait(milliseconds: 0) { Self.endIfSignalled(withinMilliseconds: Self.pauseMilliseconds) }
+            watcherEnd.reach()
+        }
+        defer {
+            isOver.reach()
+            _ = watcherEnd.wait(milliseconds: 20 * UInt64(Self.pauseMilliseconds))
+        }
+        return try body()
+    }
+
+    private static let pauseMilliseconds = 20
+
+    private static func endIfSignalled(withinMilliseconds limit: Int) {
+        var signals = set(SIGTERM, SIGINT)
+        var time = timespec(tv_sec: 0, tv_nsec: limit * 1_000_000)
+        let number = sigtimedwait(&signals, nil, &time)
+        guard number > 0 else { return }
+        let name = number == SIGINT ? "SIGINT" : "SIGTERM"
+        StandardError.end("vikdb: stopped by \(name) before the node had started", status: EXIT_SUCCESS)
     }
 
     /// Ends the wait as if a signal had come.

@@ -70,13 +70,15 @@ enum Program {
     private static func start(
         _ settings: NodeSettings, _ signals: EndingSignals, _ logger: Logger
     ) throws(StartError) -> Node? {
-        let stores = try OpenedStores.open(settings)
+        let stores = try signals.endingWhile { () throws(StartError) in try OpenedStores.open(settings) }
         var joined: JoinedMember?
         if let request = try stores.joinRequest(settings) {
             joined = join(settings, request, signals, logger)
             if joined == nil { return nil }
         }
-        return try Node.start(settings, stores: stores, joined: joined, logger: logger)
+        return try signals.endingWhile { () throws(StartError) in
+            try Node.start(settings, stores: stores, joined: joined, logger: logger)
+        }
     }
 
     /// Asks the cluster who this node is, for as long as no signal comes.

@@ -111,6 +111,28 @@ extension ProcessTests {
             try node.waitUntilReady()
         }
 
+        /// A start takes as long as its disk, which may be for ever; a signal does not wait for it.
+        @Test(arguments: [SIGTERM, SIGINT])
+        func hangingDiskAtTheStart(signal: Int32) throws {
+            let disk = try SlowDisk()
+            let directory = TemporaryDirectory()
+            let path = directory.path + "/node"
+            #expect(mkdir(path, 0o700) == 0)
+            let node = NodeProcess(
+                label: "node", apiPort: Ports.take(), directory: path, prefix: disk.prefix(path), flags: [])
+            defer { extendLifetime((directory, disk)) }
+            defer { node.kill() }
+            disk.hang(at: node)
+            try node.start()
+            _ = try poll(within: 10, for: "the first directory") { access(path + "/wal/lock", F_OK) == 0 ? true : nil }
+            node.signal(signal)
+            #expect(try node.waitForExit(within: 10) == .code(0))
+            #expect(node.log.contains("before the node had started"), "\(node.log)")
+            disk.end(at: node)
+            try node.start()
+            try node.waitUntilReady()
+        }
+
         private static func expectNotReady(_ node: NodeProcess) throws {
             let start = monotonicNanoseconds()
             _ = try poll(within: 10, for: "\(node.label) not ready because of its disk; its log:\n\(node.log)") {

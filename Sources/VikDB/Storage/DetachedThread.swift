@@ -1,10 +1,10 @@
 import Glibc
 
 /// A thread that nobody waits for: what it does may take for ever.
-enum DetachedThread {
+package enum DetachedThread {
     /// Runs `body` on it. It takes no signals: neither one that ends the process, nor SIGPIPE, of which a write itself
     /// tells.
-    static func run(_ body: @escaping @Sendable () -> Void) {
+    package static func run(_ body: @escaping @Sendable () -> Void) {
         var all = sigset_t()
         var before = sigset_t()
         sigfillset(&all)

@@ -63,7 +63,8 @@ package final class LineWriter: @unchecked Sendable {
             if !isUrgent, isDropping || items.count >= limits.lines || bytes + new.count > limits.bytes {
                 isDropping = true
                 lost += 1
-                return
+                // One that is larger than all the room there is would else be the last.
+                return resumeWithRoom()
             }
             if lost > 0 { queueLoss() }
             items.append(.line(new))
@@ -93,6 +94,14 @@ package final class LineWriter: @unchecked Sendable {
         lossIsQueued = true
         items.append(.loss)
         added += 1
+        startIfNeeded()
+    }
+
+    /// From here on lines are taken again, behind the word about those that were not.
+    private func resumeWithRoom() {
+        guard isDropping, items.count <= limits.lines / 2, bytes <= limits.bytes / 2 else { return }
+        isDropping = false
+        if lost > 0 { queueLoss() }
     }
 
     private func startIfNeeded() {
@@ -130,10 +139,7 @@ package final class LineWriter: @unchecked Sendable {
             if isWritten { lost -= told }
         }
         done += 1
-        // Behind all that came before the first one that was dropped.
-        guard isDropping, items.count <= limits.lines / 2, bytes <= limits.bytes / 2 else { return }
-        isDropping = false
-        if lost > 0 { queueLoss() }
+        resumeWithRoom()
     }
 
     /// - Returns: false if nobody will see it.

@@ -109,6 +109,17 @@ import VikDB
         #expect(writer.drain(milliseconds: 10_000))
     }
 
+    /// It is lost alone, also where nothing else waits.
+    @Test func aLineThatIsTooLong() {
+        let pipe = Pipe()
+        defer { extendLifetime(pipe) }
+        let writer = Self.writer(pipe, bytes: 100)
+        writer.write(line: String(repeating: "x", count: 100))
+        #expect(pipe.lines(1) == ["1 lost"])
+        writer.write(line: "next")
+        #expect(pipe.lines(1) == ["next"])
+    }
+
     /// The last line of a process finds room where others do not.
     @Test func theLastLineIsNotDropped() {
         let pipe = Pipe()

@@ -29,8 +29,8 @@ struct EndingSignals: Sendable {
         }
     }
 
-    /// Runs what may take as long as a log is large, or for ever where a disk hangs: SIGTERM or SIGINT meanwhile ends the
-    /// process at once, as nothing is promised yet.
+    /// Runs what may take as long as a log is large, or for ever where a disk hangs: SIGTERM or SIGINT meanwhile ends
+    /// the process at once, as nothing is promised yet.
     func endingWhile<Result>(_ body: () throws(StartError) -> Result) throws(StartError) -> Result {
         let isOver = Signpost()
         let watcherEnd = Signpost()

@@ -24,8 +24,8 @@ package struct NodeOptions: Sendable {
     /// Writes are refused with "disk full" below this much free space, so that what was accepted can still be stored.
     /// Deletes, which make room in the end, are taken down to a quarter of it.
     package var minFreeBytes: UInt64 = 64 << 20
-    /// A write to the log that is out for so long is one too many: the node is not ready. What is committed may wait for the
-    /// engine as long, or as long as a request may wait.
+    /// A write to the log that is out for so long is one too many: the node is not ready. What is committed may wait for
+    /// the engine as long, or as long as a request may wait.
     package var writeStallTicks: UInt64 = 200
     /// How long all must be well before a stall counts as over.
     package var stallCalmTicks: UInt64 = 1_000

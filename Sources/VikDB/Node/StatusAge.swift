@@ -1,4 +1,4 @@
-/// How old a status is, and what may be told of an old one: a loop that hangs goes on claiming whatever it published last.
+/// How old a status is, and what may be told of an old one: a loop that hangs goes on claiming what it published last.
 extension NodeStatus {
     /// Past this age nobody is told who leads, nor sent there, and the node is not ready.
     package static let maxAgeMilliseconds: UInt64 = 2_000

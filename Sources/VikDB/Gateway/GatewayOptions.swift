@@ -57,8 +57,8 @@ package struct GatewayOptions: Sendable, Equatable {
     /// From the end of a request's head to the end of its body.
     package var bodyTimeout = TimeAmount.seconds(60)
     /// How long the node may take for its answer to a request: longer than it waits by itself, so that this is for one
-    /// that hangs. An answer after it reaches nobody.
-    package var answerTimeout = TimeAmount.seconds(10)
+    /// that hangs. An answer after it reaches nobody. A node sets it by what it lets requests wait.
+    package var answerTimeout = TimeAmount.seconds(60)
     /// The same for what reads everything.
     package var longAnswerTimeout = TimeAmount.hours(1)
     /// How long a client may leave answers unread while more of them wait than a channel buffers.

@@ -4,8 +4,10 @@ import VikDB
 
 /// How many file descriptors this process may have, shared out between clients and the node itself. A plain value.
 struct DescriptorLimit {
-    /// Left to files (open tables alone are half of it), peers, event loops, and connections that are refused.
-    static let reserve = 512
+    /// Left to files (open tables alone are more than half of it), peers and event loops.
+    static let nodeDescriptors = 448
+    /// Of each thread of `-http-threads` beyond the first: what an event loop needs.
+    static let descriptorsPerThread = 3
     /// A node that could serve fewer clients at a time does not start.
     static let minConnections = 64
 
@@ -23,11 +25,16 @@ struct DescriptorLimit {
         return DescriptorLimit(count: Int(clamping: limits.rlim_cur))
     }
 
-    /// How many API connections there may be of the `wanted` ones: idle clients must not take what files need.
-    func connections(wanted: Int, logger: Logger) throws(StartError) -> Int {
-        let room = count - Self.reserve
-        guard room >= Self.minConnections else {
-            throw .descriptors(limit: count, needed: Self.reserve + Self.minConnections)
+    /// How many API connections there may be of the `wanted` ones, on all listeners together and beside the reserve for
+    /// operators and probes: idle clients must not take what files need.
+    func connections(wanted: Int, httpThreads: Int, logger: Logger) throws(StartError) -> Int {
+        let left = Self.nodeDescriptors + (httpThreads - 1) * Self.descriptorsPerThread
+        let needed = left + Self.minConnections + ConnectionBudget.reserve(for: Self.minConnections)
+        guard count >= needed else { throw .descriptors(limit: count, needed: needed) }
+        var room = min(wanted, count - left)
+        // A few steps: the reserve is a fraction.
+        while room + ConnectionBudget.reserve(for: room) > count - left {
+            room -= max(1, (room + ConnectionBudget.reserve(for: room) - (count - left)) / 2)
         }
         guard room < wanted else { return wanted }
         logger.warning(

@@ -210,13 +210,14 @@ struct Flags: ParsableCommand {
     var readConsistency = ReadConsistency.linearizable
 
     @Option(
-        name: .both("max-key-bytes"), help: .value("bytes", "Largest key.", default: "\(GatewayLimits().maxKeyBytes)"),
+        name: .both("max-key-bytes"),
+        help: .value("bytes", "Largest key that is written here.", default: "\(GatewayLimits().maxKeyBytes)"),
         transform: FlagValues.number(1...WireLimits.maxKeyBytes))
     var maxKeyBytes = GatewayLimits().maxKeyBytes
 
     @Option(
         name: .both("max-value-bytes"),
-        help: .value("bytes", "Largest value.", default: "\(GatewayLimits().maxValueBytes)"),
+        help: .value("bytes", "Largest value that is written here.", default: "\(GatewayLimits().maxValueBytes)"),
         transform: FlagValues.number(1...WireLimits.maxValueBytes))
     var maxValueBytes = GatewayLimits().maxValueBytes
 
@@ -242,7 +243,9 @@ struct Flags: ParsableCommand {
     @Option(
         name: .both("max-connections"),
         help: .value(
-            "count", "Most API connections at a time; fewer where the limit of file descriptors is lower.",
+            "count",
+            "Most API connections at a time, at -addr and -admin-addr together; fewer where the limit of file "
+                + "descriptors is lower. Beside them there is a reserve for -admin-addr and probes.",
             default: "\(GatewayOptions().maxConnections)"),
         transform: FlagValues.number(1...1_000_000))
     var maxConnections = GatewayOptions().maxConnections

@@ -31,7 +31,7 @@ enum Program {
         do throws(StartError) {
             var settings = try flags.settings(logger)
             settings.gateway.maxConnections = try DescriptorLimit.raised().connections(
-                wanted: flags.maxConnections, logger: logger)
+                wanted: flags.maxConnections, httpThreads: flags.httpThreads, logger: logger)
             started = try start(settings, signals, logger)
         } catch {
             refuse("\(error)", status: error.exitStatus)
@@ -70,7 +70,9 @@ enum Program {
     private static func start(
         _ settings: NodeSettings, _ signals: EndingSignals, _ logger: Logger
     ) throws(StartError) -> Node? {
-        let stores = try signals.endingWhile { () throws(StartError) in try OpenedStores.open(settings) }
+        let stores = try signals.endingWhile { () throws(StartError) in
+            try OpenedStores.open(settings, logger: logger)
+        }
         var joined: JoinedMember?
         if let request = try stores.joinRequest(settings) {
             joined = join(settings, request, signals, logger)

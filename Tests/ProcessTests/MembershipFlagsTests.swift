@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 import VikTestSupport
@@ -189,6 +190,32 @@ extension ProcessTests {
             try Self.expectRead(joiner, "eA==")
             let asked = joiner.log.split(separator: "\n").count { $0.contains("the cluster knows this node") }
             #expect(asked == 1)
+        }
+
+        /// All members announce the same API address: each says so, and a follower tells its clients what is wrong.
+        @Test func sharedAPIAddress() throws {
+            let cluster = ClusterProcess(flags: ["-advertise-addr", "127.0.0.1:9"])
+            defer { extendLifetime(cluster) }
+            try cluster.start()
+            let leader = try cluster.waitForLeader()
+            let key = "key".pathKey
+            for node in cluster.nodes {
+                let warning = "two members announce the same API address"
+                _ = try poll(within: 10, for: "warnings; the log:\n\(node.log)") {
+                    node.log.components(separatedBy: warning).count == 3 ? true : nil
+                }
+                let answer = try node.client().request("PUT", "/kv/\(key)", body: #"{"value":"eA=="}"#)
+                #expect(answer.status == (node === leader ? 200 : 503), "\(answer.text)")
+                if node !== leader {
+                    let error = try answer.json().error ?? ""
+                    #expect(error.contains("127.0.0.1:9") && error.contains(leader.label), "\(error)")
+                    #expect(error.contains("-advertise-addr"))
+                }
+                #expect(
+                    try node.client().request("GET", "/cluster/members").text.components(
+                        separatedBy: #""api_address_shared":true"#
+                    ).count == 4)
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
+import Foundation
 import Glibc
 import Testing
+import VikTestSupport
 
 extension ProcessTests {
     @Suite struct SingleNodeTests {
@@ -90,28 +92,41 @@ extension ProcessTests {
             }
         }
 
-        /// Idle clients take what the limit of file descriptors allows them, and leave the rest to the node.
-        @Test func idleClientsLeaveDescriptorsToTheNode() throws {
-            let node = try SingleNode(flags: ["-memtable-max-size", "65536"], after: "ulimit -n 640")
+        /// Idle clients take what the limit of file descriptors allows them, on all listeners together, and leave the rest
+        /// to the node, to probes and to operators.
+        @Test(arguments: [(640, 128, false), (960, 448, true)])
+        func idleClientsLeaveDescriptorsToTheNode(limit: Int, room: Int, hasAdmin: Bool) throws {
+            let adminPort = Ports.take()
+            let node = try SingleNode(
+                flags: ["-memtable-max-size", "65536"] + (hasAdmin ? ["-admin-addr", "127.0.0.1:\(adminPort)"] : []),
+                after: "ulimit -n \(limit)")
             defer { extendLifetime(node) }
             let warning = node.process.log.split(separator: "\n").filter { $0.contains(" warning ") }
             #expect(warning.count == 1)
-            #expect(warning.first?.contains("640 file descriptors") == true, "\(node.process.log)")
-            #expect(warning.first?.contains("128 API connections") == true)
+            #expect(warning.first?.contains("\(limit) file descriptors") == true, "\(node.process.log)")
+            #expect(warning.first?.contains("\(room) API connections") == true)
             #expect(warning.first?.contains("ulimit -n") == true)
 
+            let missing = "/kv/\("none".pathKey)"
             let busy = node.process.client()
-            #expect(try busy.request("GET", "/health").status == 200)
+            #expect(try busy.request("GET", missing).status == 404)
             var idle: [HTTPClient] = []
-            var refused: HTTPAnswer?
-            while idle.count < 200, refused == nil {
-                let client = node.process.client()
-                let answer = try client.request("GET", "/health")
-                if answer.status == 200 { idle.append(client) } else { refused = answer }
+            for port in hasAdmin ? [adminPort, node.process.apiPort] : [node.process.apiPort] {
+                // On one of two listeners half of them, so that both have some.
+                let goal = port == adminPort ? room / 2 : 2 * limit
+                var refused: HTTPAnswer?
+                while idle.count < goal, refused == nil {
+                    let client = HTTPClient(port: port)
+                    let answer = try client.request("GET", missing)
+                    if answer.status == 404 { idle.append(client) } else { refused = answer }
+                }
+                guard port != adminPort else { continue }
+                #expect((room - 28..<room).contains(idle.count), "\(idle.count)")
+                #expect(refused?.status == 503)
+                #expect(try refused?.json().error?.contains("(\(room), -max-connections)") == true)
             }
-            #expect((100..<128).contains(idle.count), "\(idle.count)")
-            #expect(refused?.status == 503)
-            #expect(try refused?.json().error?.contains("128, -max-connections") == true)
+            #expect(try node.process.client().request("GET", "/readyz").status == 200)
+            if hasAdmin { #expect(try HTTPClient(port: adminPort).request("GET", missing).status == 404) }
             // Tables are written meanwhile.
             let filling = String(repeating: "v", count: 1_000).base64
             for number in 0..<200 {
@@ -123,6 +138,64 @@ extension ProcessTests {
                 try busy.request("GET", "/health").json().sstableCount ?? 0 > 0 ? true : nil
             }
             extendLifetime(idle)
+        }
+
+        /// Without a file descriptor left, the node neither stops nor spins: what needs one waits until there is one again.
+        @Test func waitsForDescriptors() throws {
+            let node = try SingleNode(flags: ["-memtable-max-size", "65536"])
+            defer { extendLifetime(node) }
+            let id = try #require(node.process.processID)
+            let busy = node.process.client()
+            #expect(try busy.request("GET", "/livez").status == 200)
+            let open = Set(
+                try FileManager.default.contentsOfDirectory(atPath: "/proc/\(id)/fd").compactMap { Int($0) })
+            let firstFree = try #require((0...open.count).first { !open.contains($0) })
+            func limitDescriptors(_ count: Int) throws {
+                let run = try Finished("/usr/bin/prlimit", ["--pid", "\(id)", "--nofile=\(count):"])
+                #expect(run.exit == .code(0), "\(run.errors)")
+            }
+            try limitDescriptors(firstFree)
+            // A client that cannot be accepted waits in the backlog, and costs next to nothing.
+            let late = Shared<HTTPAnswer?>(nil)
+            let workers = Workers(1) { _ in
+                let answer = try? node.process.client(timeout: 30).request("GET", "/livez")
+                late.change { $0 = answer }
+            }
+            _ = try poll(within: 10, for: "a line about connections; the log:\n\(node.process.log)") {
+                node.process.log.contains("cannot be accepted") ? true : nil
+            }
+            let (before, start) = (processorSeconds(of: id), monotonicNanoseconds())
+            usleep(1_000_000)
+            let share = (processorSeconds(of: id) - before) / secondsSince(start)
+            #expect(share < 0.5, "\(share) of a processor")
+            // A memtable is full, and its table cannot be created.
+            let filling = String(repeating: "v", count: 1_000).base64
+            _ = try poll(within: 20, for: "a line about files; the log:\n\(node.process.log)") {
+                let key = "key\(Int.random(in: 0..<1_000_000))".pathKey
+                let answer = try busy.request("PUT", "/kv/\(key)", body: #"{"value":"\#(filling)"}"#)
+                #expect([200, 429, 503].contains(answer.status), "\(answer.text)")
+                return node.process.log.contains("waits for a file descriptor") ? true : nil
+            }
+            #expect(try busy.request("GET", "/livez").status == 200)
+            #expect(late.value == nil)
+            try limitDescriptors(4_000)
+            try workers.wait(within: 20)
+            #expect(late.value?.status == 200)
+            _ = try poll(within: 10, for: "a table") {
+                try busy.request("GET", "/health").json().sstableCount ?? 0 > 0 ? true : nil
+            }
+            let lines = node.process.log.split(separator: "\n").filter {
+                $0.contains("waits for a file descriptor")
+            }
+            #expect(lines.count == 1, "\(lines)")
+        }
+
+        /// User and system time that a process has had.
+        private func processorSeconds(of id: pid_t) -> Double {
+            let fields = TextFile.read("/proc/\(id)/stat").split(separator: ")").last?.split(separator: " ") ?? []
+            // The 14th and 15th of all; the first two stand before the name's end.
+            let ticks = fields.count > 12 ? (Double(fields[11]) ?? 0) + (Double(fields[12]) ?? 0) : 0
+            return ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
         }
 
         /// What waits for a majority that does not come is answered before a stopping node cuts its connections.

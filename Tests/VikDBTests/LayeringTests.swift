@@ -18,7 +18,8 @@ struct LayeringTests {
 
     private static let layers = [
         Layer(
-            folder: "Storage", imports: ["CLinux", "Glibc", "NIOCore", "VikWire", "DequeModule"], uses: [],
+            folder: "Storage", imports: ["CLinux", "Glibc", "NIOCore", "VikWire", "DequeModule", "Synchronization"],
+            uses: [],
             avoids: channels),
         Layer(folder: "Raft", imports: ["NIOCore", "VikWire", "DequeModule"], uses: [], avoids: channels),
         Layer(

@@ -72,7 +72,7 @@ extension HTTPFailure {
     }
 
     static func admin(
-        refused refusal: AdminRefusal, at access: AdminAccess, redirect: LeaderRedirect, target: String
+        refused refusal: AdminRefusal, at access: AdminAccess, redirect: (_ leader: String?) -> HTTPFailure
     ) -> HTTPFailure {
         switch refusal {
         case .notLeader(let leader?) where access == .everyone:
@@ -80,7 +80,7 @@ extension HTTPFailure {
             return HTTPFailure(
                 .serviceUnavailable, "not the leader, which serves clients at \(leader): ask it at its -admin-addr")
         case .notLeader(let leader):
-            var failure = redirect.failure(leader: leader, target: target)
+            var failure = redirect(leader)
             failure.outcome = nil
             return failure
         case .noSuchMember(let label): return HTTPFailure(.notFound, "no member is named \(label)")

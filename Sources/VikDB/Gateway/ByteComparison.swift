@@ -24,6 +24,17 @@ extension Span<UInt8> {
         }
     }
 
+    /// Whether `lowercase` (ASCII, lower-case) occurs in these bytes in any case.
+    func containsIgnoringCase(_ lowercase: StaticString) -> Bool {
+        let length = lowercase.utf8CodeUnitCount
+        guard count >= length else { return false }
+        for start in 0...count - length
+        where extracting(start..<start + length).isEqualIgnoringCase(lowercase) {
+            return true
+        }
+        return false
+    }
+
     /// Without spaces and tabs at both ends.
     func trimmed() -> Range<Int> {
         var range = 0..<count

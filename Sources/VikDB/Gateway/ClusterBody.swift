@@ -61,6 +61,9 @@ extension Response {
             writeQuoted(member.address)
             write(#","api_address":"#)
             writeQuoted(member.apiAddress)
+            if let address = member.apiAddress, members.count(where: { $0.apiAddress == address }) > 1 {
+                write(#","api_address_shared":true"#)
+            }
             write(#","role":"#)
             writeQuoted(member.role.name)
             write(#","leads":"#)

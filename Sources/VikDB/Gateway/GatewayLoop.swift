@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 
 /// The gateway's part on one event loop: its connections, the tokens of their requests, and the clock of their
@@ -23,8 +24,13 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
     private static let tick = TimeAmount.milliseconds(100)
     private static let slotBits = 24
 
-    private let maxConnections: Int
-    private let maxRefusals: Int
+    /// What all answers of this second have in common.
+    private(set) var commonFields = CommonFields()
+
+    let budget: ConnectionBudget
+    private let logger: Logger
+    /// The last address of a leader that was warned of.
+    private var warnedAddress: String?
     private var slots: [Slot] = []
     private var freeSlots: [Int] = []
     private var connectionCount = 0
@@ -40,14 +46,28 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
 
     init(
         eventLoop: any EventLoop, service: any KeyValueService, options: GatewayOptions, redirect: LeaderRedirect,
-        maxConnections: Int, maxRefusals: Int
+        budget: ConnectionBudget, logger: Logger
     ) {
         self.eventLoop = eventLoop
         self.service = service
         self.options = options
         self.redirect = redirect
-        self.maxConnections = min(maxConnections, 1 << (Self.slotBits - 1))
-        self.maxRefusals = maxRefusals
+        self.budget = budget
+        self.logger = logger
+    }
+
+    /// Whether this is the listener of operators.
+    var isAdmin: Bool { options.adminAccess == .everyone }
+
+    /// Clients cannot be sent to a leader, because of what it announces. Logged once for each address.
+    func warn(ofLeaderAt address: String) {
+        guard warnedAddress != address else { return }
+        warnedAddress = address
+        logger.warning(
+            """
+            clients cannot be redirected: the API address that the leader announces is none, or leads to this node; \
+            start each node with its own -advertise-addr
+            """, metadata: ["address": "\(address)"])
     }
 
     func deliver(_ replies: [Reply]) {
@@ -66,15 +86,17 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
 
     enum Admission: Equatable {
         case admitted(slot: Int)
-        /// One too many: it may stay for a 503.
-        case refused(slot: Int)
+        /// Beyond the general part of the budget: for operators and probes.
+        case reserved(slot: Int)
         /// Far too many: closed at once.
         case dropped
     }
 
     func admit(_ connection: HTTPConnection) -> Admission {
         eventLoop.preconditionInEventLoop()
-        guard connectionCount < maxConnections + maxRefusals, !isStopping else { return .dropped }
+        guard !isStopping, slots.count < 1 << Self.slotBits || !freeSlots.isEmpty,
+            let place = budget.take(isAdmin: isAdmin)
+        else { return .dropped }
         if sweeper == nil { startSweeping() }
         connectionCount += 1
         let slot: Int
@@ -85,7 +107,7 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
             slots.append(Slot())
         }
         slots[slot].connection = connection
-        return connectionCount <= maxConnections ? .admitted(slot: slot) : .refused(slot: slot)
+        return place == .general ? .admitted(slot: slot) : .reserved(slot: slot)
     }
 
     func remove(slot: Int) {
@@ -94,6 +116,7 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
         slots[slot].generation += 1
         freeSlots.append(slot)
         connectionCount -= 1
+        budget.release()
         finishStoppingIfDrained()
     }
 
@@ -152,8 +175,10 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
     }
 
     private func startSweeping() {
+        commonFields.update()
         sweeper = eventLoop.scheduleRepeatedTask(initialDelay: Self.tick, delay: Self.tick) { [self] _ in
             now += 1
+            commonFields.update()
             for slot in slots { slot.connection?.checkDeadline() }
         }
     }

@@ -23,29 +23,42 @@ package final class GatewayServer: Sendable {
     private let channel: any Channel
     private let group: any EventLoopGroup
     private let options: GatewayOptions
+    private let budget: ConnectionBudget
     private let logger: Logger
     private let table: LoopTable
 
     private init(
-        channel: any Channel, group: any EventLoopGroup, options: GatewayOptions, logger: Logger, table: LoopTable
+        channel: any Channel, group: any EventLoopGroup, options: GatewayOptions, budget: ConnectionBudget,
+        logger: Logger, table: LoopTable
     ) {
         self.channel = channel
         self.group = group
         self.options = options
+        self.budget = budget
         self.logger = logger
         self.table = table
     }
 
-    /// Listens, without accepting yet. `host` nil: on all interfaces; port 0: on any that is free.
+    /// Listens, without accepting yet. `host` nil: on all interfaces; a name: on the first address that it has; port 0: on
+    /// any that is free.
+    ///
+    /// - Parameter budget: shared with the node's other listener.
     package static func bind(
-        host: String?, port: Int, options: GatewayOptions, group: any EventLoopGroup, logger: Logger
+        host: String?, port: Int, options: GatewayOptions, budget: ConnectionBudget, group: any EventLoopGroup,
+        logger: Logger
     ) async throws(GatewayError) -> GatewayServer {
         let table = LoopTable()
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelOption(.autoRead, value: false)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoff.makeHandler(logger))
+                }
+            }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.tcpOption(.notSentLowWaterMark), value: GatewayOptions.maxUnsentInKernel)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { channel in
@@ -57,7 +70,8 @@ package final class GatewayServer: Sendable {
             }
         do {
             let channel = try await listen(bootstrap, host, port)
-            return GatewayServer(channel: channel, group: group, options: options, logger: logger, table: table)
+            return GatewayServer(
+                channel: channel, group: group, options: options, budget: budget, logger: logger, table: table)
         } catch {
             throw GatewayError(description: errorText(of: error))
         }
@@ -82,20 +96,17 @@ package final class GatewayServer: Sendable {
     /// to itself.
     package func serve(_ service: any KeyValueService, announcedAs address: String?) {
         var loops: [ObjectIdentifier: GatewayLoop] = [:]
-        let eventLoops = Array(group.makeIterator())
-        // Connections are dealt out in turn, so each loop keeps its own count: no lock, no shared counter.
-        let share = (options.maxConnections + eventLoops.count - 1) / eventLoops.count
-        for eventLoop in eventLoops {
+        for eventLoop in group.makeIterator() {
             loops[ObjectIdentifier(eventLoop)] = GatewayLoop(
                 eventLoop: eventLoop, service: service, options: options,
-                redirect: LeaderRedirect(ownAddress: address), maxConnections: share,
-                maxRefusals: max(1, GatewayOptions.maxRefusalsInProgress / eventLoops.count))
+                redirect: LeaderRedirect(ownAddress: address), budget: budget, logger: logger)
         }
         table.loops.withLock { $0 = loops }
         channel.setOption(.autoRead, value: true).whenFailure { [logger] error in
             logger.error("the HTTP server cannot accept connections", metadata: ["error": "\(error)"])
         }
-        logger.info("serving clients", metadata: ["port": "\(port)"])
+        let address = channel.localAddress.map { "\($0.ipAddress ?? "")" } ?? ""
+        logger.info("serving clients", metadata: ["address": "\(address)", "port": "\(port)"])
     }
 
     /// Stops accepting, lets each connection finish the request that the node has, and returns once all are closed.
@@ -109,4 +120,9 @@ package final class GatewayServer: Sendable {
         }
         for drained in stopping { try? await drained.get() }
     }
+}
+
+extension NIOBSDSocket.Option {
+    /// TCP_NOTSENT_LOWAT of Linux, which Glibc does not name.
+    fileprivate static let notSentLowWaterMark = NIOBSDSocket.Option(rawValue: 25)
 }

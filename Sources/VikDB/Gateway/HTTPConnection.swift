@@ -3,7 +3,7 @@ import NIOHTTP1
 import VikWire
 
 /// One client's connection: takes the parts of requests from NIO's parser, hands one request at a time to the node, and
-/// writes the answers. The only file that knows the HTTP server. Bound to its event loop.
+/// writes the answers. With ``RequestDecoder`` the only file that knows the HTTP server. Bound to its event loop.
 ///
 /// Requests that arrive while one is in progress wait in a queue, and nothing more is read until it is empty. A
 /// response goes out as one buffer, so the pipeline has no encoder.
@@ -31,6 +31,7 @@ final class HTTPConnection: ChannelDuplexHandler {
         /// Nil until the head has been found good.
         var route: Route?
         var target = ""
+        var host = ""
         var framing: ResponseFraming
         /// Whether the client waits for a 100 before it sends the body.
         var awaitsContinue = false
@@ -38,7 +39,10 @@ final class HTTPConnection: ChannelDuplexHandler {
     }
 
     private let loop: GatewayLoop
+    private let decoder: RequestDecoder
     private var slot: Int?
+    /// In the reserve of the node's connections: for a probe, or an operator.
+    private var isReserved = false
     private var context: ChannelHandlerContext?
 
     private var state = State.idle
@@ -51,28 +55,37 @@ final class HTTPConnection: ChannelDuplexHandler {
     private var queue = CircularBuffer<HTTPServerRequestPart>()
     /// What the parser refused; answered after the requests before it.
     private var brokenFraming: HTTPFailure?
+    /// The parser stops behind the request that is arriving.
+    private var stopsParser = false
+    private var hasParserFailed = false
     private var inputIsClosed = false
     private var outputIsFlushed = false
     private var readIsHeld = false
     private var needsFlush = false
     /// In ticks of the loop; nil: none.
     private var deadline: UInt64?
+    /// When what is being transferred is cut off, whatever its rate.
+    private var transferEnd: UInt64 = 0
+    /// Bytes of bodies that have come, bytes of answers that were written, and how much of what is being transferred had
+    /// moved when the window began that ends with `deadline`.
+    private var receivedBytes = 0
+    private var writtenBytes = 0
+    private var movedAtWindow = 0
+    /// The client has yet to send the rest of a body that was answered already.
+    private var isBodyDue = false
+    private var isTooSlow = false
 
-    init(loop: GatewayLoop) {
+    init(loop: GatewayLoop, decoder: RequestDecoder) {
         self.loop = loop
+        self.decoder = decoder
     }
 
     /// The handlers of a connection, in order.
     static func configure(_ channel: any NIOCore.Channel, loop: GatewayLoop) throws {
-        var limits = NIOHTTPDecoderLimitConfiguration()
-        limits.maxHeaderFieldSize = GatewayOptions.maxTargetBytes
-        limits.maxHeaderListSize = GatewayOptions.maxTargetBytes + GatewayOptions.maxHeaderBytes
-        limits.maxHeaderFieldCount = GatewayOptions.maxHeaderFields
-        let decoder = HTTPRequestDecoder(
-            leftOverBytesStrategy: .dropBytes, informationalResponseStrategy: .drop, limitConfiguration: limits)
+        let decoder = RequestDecoder()
         try channel.pipeline.syncOperations.addHandlers([
             ByteToMessageHandler(decoder, maximumBufferSize: GatewayOptions.maxUnparsedBytes),
-            HTTPConnection(loop: loop),
+            HTTPConnection(loop: loop, decoder: decoder),
         ])
     }
 
@@ -97,11 +110,10 @@ final class HTTPConnection: ChannelDuplexHandler {
         case (.administered(let index), _): answer(.administered(index: index))
         case (.notAdministered(let refusal), _):
             answer(
-                .admin(
-                    refused: refusal, at: loop.options.adminAccess, redirect: loop.redirect, target: request.target))
+                .admin(refused: refusal, at: loop.options.adminAccess) { redirection(to: $0, of: request) })
         case (.unknown(let reason), .admin): answer(.admin(unknown: reason))
         case (.notApplied(let refusal), _):
-            answer(.write(refused: refusal, redirect: loop.redirect, target: request.target))
+            answer(.write(refused: refusal) { redirection(to: $0, of: request) })
         case (.unknown(let reason), _): answer(.write(unknown: reason))
         case (.notAnswered(let refusal), _): answer(.read(refused: refusal))
         default: preconditionFailure("the node replied to another kind of request")
@@ -112,11 +124,25 @@ final class HTTPConnection: ChannelDuplexHandler {
     func checkDeadline() {
         guard let deadline, loop.now >= deadline else { return }
         if state == .waiting { return stopWaiting() }
-        guard state == .receiving else { return close() }
-        var failure = HTTPFailure(.requestTimeout, "the body did not arrive in time")
-        failure.closes = true
-        answer(failure)
-        resume()
+        let isTransfer = state != .idle || context?.channel.isWritable == false
+        if isTransfer, !(state == .lingering && loop.isStopping), keepsRate {
+            return beginWindow(loop.options.transferWindow)
+        }
+        switch state {
+        case .receiving:
+            var failure = HTTPFailure(
+                .requestTimeout,
+                "the body did not arrive in time, expected at least \(GatewayOptions.minTransferRate) bytes a second")
+            failure.closes = true
+            isTooSlow = true
+            answer(failure)
+            resume()
+        case .idle where isReserved && !isTransfer:
+            answer(.tooManyConnections(loop.budget.maxConnections))
+            flush()
+        default:
+            close()
+        }
     }
 
     /// The node has not replied, and may hang.
@@ -129,6 +155,9 @@ final class HTTPConnection: ChannelDuplexHandler {
 
     /// Finishes the request in progress, if there is one.
     func stop() {
+        if state == .lingering, let deadline {
+            self.deadline = min(deadline, loop.deadline(after: loop.options.lingerTimeout))
+        }
         guard state == .idle, queue.isEmpty else { return }
         linger()
     }
@@ -145,13 +174,10 @@ final class HTTPConnection: ChannelDuplexHandler {
         case .admitted(let slot):
             self.slot = slot
             deadline = loop.deadline(after: loop.options.headerTimeout)
-        case .refused(let slot):
+        case .reserved(let slot):
             self.slot = slot
-            var failure = HTTPFailure.tryAgain(
-                .serviceUnavailable,
-                "the node has as many connections as it may (\(loop.options.maxConnections), -max-connections)")
-            failure.closes = true
-            brokenFraming = failure
+            isReserved = true
+            deadline = loop.deadline(after: loop.options.reservedHeadTimeout)
         case .dropped:
             break
         }
@@ -171,6 +197,10 @@ final class HTTPConnection: ChannelDuplexHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let part = unwrapInboundIn(data)
+        // The parser was thought to have stopped: what it makes of these bytes may not be what the client means.
+        guard !decoder.isRestartDue else { return close() }
+        if case .head(let head) = part { stopsParser = UpgradeWish(head.headers) == .stopsParser }
+        if case .end = part, stopsParser { decoder.restart() }
         if canProceed, queue.isEmpty {
             handle(part)
         } else if queue.count < GatewayOptions.maxQueuedParts {
@@ -195,13 +225,9 @@ final class HTTPConnection: ChannelDuplexHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        guard state != .lingering, state != .waiting else { return }
-        if context.channel.isWritable {
-            if state == .idle { deadline = loop.deadline(after: loop.options.idleTimeout) }
-            resume()
-        } else {
-            deadline = loop.deadline(after: loop.options.writeTimeout)
-        }
+        guard state == .idle else { return }
+        beginIdleTime()
+        if context.channel.isWritable { resume() }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -217,6 +243,7 @@ final class HTTPConnection: ChannelDuplexHandler {
         case is ByteToMessageDecoderError: return  // Bytes after the error that is being answered.
         default: return close()
         }
+        hasParserFailed = true
         resume()
     }
 
@@ -257,7 +284,10 @@ final class HTTPConnection: ChannelDuplexHandler {
         case (.end, .receiving): perform()
         case (.end, .discarding): becomeIdle()
         case (.body(let bytes), .discarding), (.body(let bytes), .lingering): discard(bytes.readableBytes)
-        case (.head, .lingering), (.end, .lingering): break
+        case (.end, .lingering):
+            if isBodyDue, outputIsFlushed { deadline = loop.deadline(after: loop.options.lingerTimeout) }
+            isBodyDue = false
+        case (.head, .lingering): break
         default: preconditionFailure("NIO's parser gives head, body and end in order, one request after another")
         }
     }
@@ -267,26 +297,44 @@ final class HTTPConnection: ChannelDuplexHandler {
         let isHTTP10 = head.version.minor == 0
         var framing = ResponseFraming(omitsBody: head.method == .HEAD)
         framing.connection = head.isKeepAlive ? (isHTTP10 ? .keepAlive : .keep) : .close
+        if isReserved {
+            // There may be room again; else the next one needs the place.
+            isReserved = loop.budget.isExceeded
+            if isReserved { framing.connection = .close }
+        }
         state = .receiving
-        deadline = loop.deadline(after: loop.options.bodyTimeout)
+        beginTransfer(loop.options.bodyTimeout)
         discardedBytes = 0
         request = Request(framing: framing)
         do throws(HTTPFailure) {
             let fields = try RequestFields(head.headers, isHTTP10: isHTTP10)
-            if fields.asksUpgrade || head.method == .CONNECT { request?.framing.connection = .close }
+            // No tunnel is opened either, but a client that did not wait for the answer is speaking into it.
+            if head.method == .CONNECT || fields.asksUpgrade && UpgradeWish(head.headers) == .unclear {
+                request?.framing.connection = .close
+            }
             request?.awaitsContinue = fields.expectsContinue && fields.hasBody
             let target = try Route.originForm(head.uri)
             let route = try Route(RequestMethod(head.method), target, loop.options.limits)
             request?.route = route
             request?.target = target
+            request?.host = fields.host
+            guard !isReserved || loop.isAdmin || route.isProbe else {
+                throw HTTPFailure.tooManyConnections(loop.budget.maxConnections)
+            }
             if !mayAdminister,
                 let failure = route.failureForOthers(
                     loop.options.adminAccess, knowsLeader: loop.status.leaderID != nil)
             {
                 throw failure
             }
-            if route.isWrite, let failure = loop.redirect.failure(status: loop.service.status, target: target) {
-                throw failure
+            if route.isWrite {
+                let request = LeaderRedirect.Request(target: target, host: fields.host)
+                let status = loop.service.status
+                if let failure = loop.redirect.failure(status: status, request) {
+                    warn(of: failure, leader: status.leaderAPIAddress)
+                    throw failure
+                }
+                if let failure = route.refusal(loop.options.limits) { throw failure }
             }
             if let limit = route.bodyLimit(loop.options.limits) {
                 guard !fields.isUnsupportedMedia else {
@@ -306,6 +354,7 @@ final class HTTPConnection: ChannelDuplexHandler {
     }
 
     private func receive(_ bytes: ByteBuffer) {
+        receivedBytes += bytes.readableBytes
         guard let limit = request?.route?.bodyLimit(loop.options.limits) else {
             discardedBytes += bytes.readableBytes
             if discardedBytes > GatewayOptions.maxDiscardedBytes { answer(.bodyWithoutUse) }
@@ -325,6 +374,7 @@ final class HTTPConnection: ChannelDuplexHandler {
 
     /// After the answer.
     private func discard(_ count: Int) {
+        receivedBytes += count
         discardedBytes += count
         if discardedBytes > GatewayOptions.maxDiscardedBytes { close() }
     }
@@ -387,6 +437,18 @@ final class HTTPConnection: ChannelDuplexHandler {
         }
     }
 
+    private func redirection(to leader: String?, of request: Request) -> HTTPFailure {
+        let failure = loop.redirect.failure(
+            leader: leader, named: loop.service.status.leaderID,
+            LeaderRedirect.Request(target: request.target, host: request.host))
+        warn(of: failure, leader: leader)
+        return failure
+    }
+
+    private func warn(of failure: HTTPFailure, leader: String?) {
+        if let leader, failure.location == nil { loop.warn(ofLeaderAt: leader) }
+    }
+
     private func takeBody() -> ByteBuffer {
         defer {
             loop.release(collectedBytes)
@@ -407,9 +469,11 @@ final class HTTPConnection: ChannelDuplexHandler {
     private func answer(_ response: Response, closes: Bool = false) {
         var framing = request?.framing ?? ResponseFraming()
         // A client that was not told to continue may send its body or not: what follows cannot be told apart.
-        if closes || loop.isStopping || request?.awaitsContinue == true { framing.connection = .close }
-        write(response.encoded(framing))
+        let awaitsContinue = request?.awaitsContinue == true
+        if closes || loop.isStopping || awaitsContinue { framing.connection = .close }
+        write(response.encoded(framing, loop.commonFields))
         request = nil
+        isBodyDue = state == .receiving && !awaitsContinue && !isTooSlow
         discardedBytes = 0
         if framing.connection == .close {
             linger()
@@ -422,10 +486,45 @@ final class HTTPConnection: ChannelDuplexHandler {
     }
 
     private func becomeIdle() {
+        isBodyDue = false
         if loop.isStopping { return linger() }
         state = .idle
-        let isWritable = context?.channel.isWritable == true
-        deadline = loop.deadline(after: isWritable ? loop.options.idleTimeout : loop.options.writeTimeout)
+        beginIdleTime()
+    }
+
+    /// While no request is in progress: for the next one, or for the client to take what it was answered.
+    private func beginIdleTime() {
+        if context?.channel.isWritable == true {
+            deadline = loop.deadline(after: loop.options.idleTimeout)
+        } else {
+            beginTransfer(loop.options.writeTimeout)
+        }
+    }
+
+    // MARK: Rates
+
+    /// Something begins to be transferred, which may take `grace` before its rate is looked at.
+    private func beginTransfer(_ grace: TimeAmount) {
+        transferEnd = loop.deadline(after: loop.options.maxTransferTime)
+        beginWindow(grace)
+    }
+
+    private func beginWindow(_ length: TimeAmount) {
+        deadline = loop.deadline(after: length)
+        movedAtWindow = movedBytes
+    }
+
+    /// Whether the window that ends now has moved as much as it must for another one.
+    private var keepsRate: Bool {
+        let bytes = GatewayOptions.minTransferRate * Int(loop.options.transferWindow.nanoseconds / 1_000_000) / 1_000
+        return movedBytes - movedAtWindow >= max(1, bytes) && loop.now < transferEnd
+    }
+
+    /// Bytes of bodies that have come; or while answers wait for the client, those that the kernel has taken.
+    private var movedBytes: Int {
+        guard state == .idle || state == .lingering && !outputIsFlushed else { return receivedBytes }
+        let waiting = try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)
+        return writtenBytes - (waiting ?? 0)
     }
 
     private func write(_ bytes: ByteBuffer) {
@@ -436,6 +535,7 @@ final class HTTPConnection: ChannelDuplexHandler {
             loop.count(bytes.readableBytes, until: promise.futureResult)
             written = promise
         }
+        writtenBytes += bytes.readableBytes
         context.write(wrapOutboundOut(bytes), promise: written)
         needsFlush = true
     }
@@ -454,13 +554,14 @@ final class HTTPConnection: ChannelDuplexHandler {
         request = nil
         queue.removeAll()
         _ = takeBody()
-        deadline = loop.deadline(after: loop.options.writeTimeout)
+        beginTransfer(loop.options.writeTimeout)
         let flushed = loop.eventLoop.makePromise(of: Void.self)
         flushed.futureResult.assumeIsolated().whenComplete { [self] _ in
             outputIsFlushed = true
             if inputIsClosed { return close() }
             self.context?.close(mode: .output, promise: nil)
-            deadline = loop.deadline(after: loop.options.lingerTimeout)
+            let mayCome = isBodyDue && !hasParserFailed && !loop.isStopping
+            beginWindow(mayCome ? loop.options.transferWindow : loop.options.lingerTimeout)
         }
         context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: flushed)
     }

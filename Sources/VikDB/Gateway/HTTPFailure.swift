@@ -106,6 +106,14 @@ package struct HTTPFailure: Error, Equatable, Sendable {
         return failure
     }
 
+    /// Said to a client in the reserve whose request is no probe.
+    static func tooManyConnections(_ limit: Int) -> HTTPFailure {
+        var failure = HTTPFailure.tryAgain(
+            .serviceUnavailable, "the node has as many connections as it may (\(limit), -max-connections)")
+        failure.closes = true
+        return failure
+    }
+
     static func tryAgain(_ status: HTTPStatus, _ message: String) -> HTTPFailure {
         var failure = HTTPFailure(status, message)
         failure.retriesSoon = true

@@ -9,13 +9,26 @@ struct QueryParameters {
         self.names = names
     }
 
+    struct Parameter {
+        var name: String
+        var value: [UInt8]
+        /// A `+` that is not percent-encoded: a plus in a URL, but a space as forms, and clients that write queries as
+        /// forms do, mean it.
+        var hasBarePlus: Bool
+    }
+
     /// The next parameter; one without `=` has an empty value. Nil at the end.
-    mutating func next(in query: Span<UInt8>) throws(HTTPFailure) -> (name: String, value: [UInt8])? {
+    mutating func next(in query: Span<UInt8>) throws(HTTPFailure) -> Parameter? {
         while offset < query.count {
             let end = query.firstOffset(of: UInt8(ascii: "&"), from: offset) ?? query.count
             let parameter = query.extracting(offset..<end)
             offset = end + 1
             if parameter.isEmpty { continue }
+            // Some clients separate by it, and others mean a byte of the value.
+            guard parameter.firstOffset(of: UInt8(ascii: ";")) == nil else {
+                throw .malformed(
+                    "the query has a \";\", expected \"&\" between parameters, and %3B for a semicolon in a value")
+            }
             let equals = parameter.firstOffset(of: UInt8(ascii: "=")) ?? parameter.count
             let name = String(decoding: try decode(parameter.extracting(..<equals), "the query"), as: UTF8.self)
             guard names.contains(name) else {
@@ -24,7 +37,9 @@ struct QueryParameters {
             }
             guard seen.insert(name).inserted else { throw .malformed("parameter \"\(name)\" is given twice") }
             let value = parameter.extracting(min(equals + 1, parameter.count)..<parameter.count)
-            return (name, try decode(value, "parameter \"\(name)\""))
+            return Parameter(
+                name: name, value: try decode(value, "parameter \"\(name)\""),
+                hasBarePlus: value.firstOffset(of: UInt8(ascii: "+")) != nil)
         }
         return nil
     }

@@ -21,10 +21,13 @@ package struct RangeRequest: Equatable {
     init(query: Span<UInt8>, _ limits: GatewayLimits) throws(HTTPFailure) {
         var parameters = QueryParameters(["start", "end", "limit", "encoding", "consistency"])
         var isBase64 = false
-        while let (name, value) = try parameters.next(in: query) {
-            switch name {
-            case "start": start = value
-            case "end": end = value
+        var ambiguous: String?
+        while let parameter = try parameters.next(in: query) {
+            let value = parameter.value
+            switch parameter.name {
+            case "start", "end":
+                if parameter.name == "start" { start = value } else { end = value }
+                if parameter.hasBarePlus { ambiguous = parameter.name }
             case "limit":
                 guard !value.isEmpty, value.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains) else {
                     throw .malformed("parameter \"limit\" is not a number, expected 1 to \(limits.maxRangeLimit)")
@@ -43,9 +46,13 @@ package struct RangeRequest: Equatable {
         if isBase64 {
             start = try Self.decoded("start", start)
             end = try Self.decoded("end", end)
+        } else if let ambiguous {
+            throw .malformed(
+                "parameter \"\(ambiguous)\" has a bare \"+\", which some clients write for a space, expected %2B for a "
+                    + "plus or %20 for a space (or encoding=base64)")
         }
-        try Self.check("start", start, limits)
-        try Self.check("end", end, limits)
+        try Self.check("start", start)
+        try Self.check("end", end)
     }
 
     func query(_ limits: GatewayLimits) -> Query {
@@ -93,10 +100,11 @@ package struct RangeRequest: Equatable {
         }
     }
 
-    private static func check(_ name: String, _ key: [UInt8], _ limits: GatewayLimits) throws(HTTPFailure) {
-        guard key.count <= limits.maxKeyBytes else {
+    private static func check(_ name: String, _ key: [UInt8]) throws(HTTPFailure) {
+        guard key.count <= GatewayLimits.maxReadKeyBytes else {
             throw .tooLarge(
-                "parameter \"\(name)\" is \(key.count) bytes", limit: limits.maxKeyBytes, flag: "-max-key-bytes")
+                "parameter \"\(name)\" is \(key.count) bytes", limit: GatewayLimits.maxReadKeyBytes,
+                flag: GatewayLimits.readKeyFlag)
         }
     }
 }

@@ -78,12 +78,13 @@ package enum RequestBody {
             case 0:
                 let token = try reader.readString(bytes)
                 try start.append(
-                    token, reader, bytes, maxBytes: limits.maxKeyBytes, flag: "-max-key-bytes",
+                    token, reader, bytes, maxBytes: GatewayLimits.maxReadKeyBytes, flag: GatewayLimits.readKeyFlag,
                     name: "\"start_key\"")
             case 1:
                 let token = try reader.readString(bytes)
                 try end.append(
-                    token, reader, bytes, maxBytes: limits.maxKeyBytes, flag: "-max-key-bytes", name: "\"end_key\"")
+                    token, reader, bytes, maxBytes: GatewayLimits.maxReadKeyBytes, flag: GatewayLimits.readKeyFlag,
+                    name: "\"end_key\"")
             default:
                 limit = try RangeRequest.checkedLimit(reader.readNumber(bytes), limits)
             }

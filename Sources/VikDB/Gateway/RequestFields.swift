@@ -6,8 +6,10 @@ struct RequestFields: Equatable {
     var expectsContinue = false
     /// A `Content-Type` that is not JSON, or a coded body.
     var isUnsupportedMedia = false
-    /// An upgrade was asked for. It is not granted, but the parser stops after such a request.
+    /// An upgrade was asked for, which is not granted.
     var asksUpgrade = false
+    /// As the client wrote it.
+    var host = ""
 
     var hasBody: Bool { isChunked || (contentLength ?? 0) > 0 }
 
@@ -24,6 +26,7 @@ struct RequestFields: Equatable {
             switch name.count {
             case 4 where name.isEqualIgnoringCase("host"):
                 hosts += 1
+                host = value
             case 6 where name.isEqualIgnoringCase("expect"):
                 expectsContinue = !isHTTP10 && text.isEqualIgnoringCase("100-continue")
                 unknownExpectation = !isHTTP10 && !expectsContinue

@@ -30,7 +30,8 @@ struct Response {
     /// The body, as the readable bytes.
     var body: ByteBuffer
 
-    /// Head without `Location`: the longest start of a head, `Allow`, `Connection` and the rest.
+    /// Head without `Location`: the longest start of a head, ``CommonFields``, `Allow`, `Connection` and the rest, which
+    /// are 251 bytes together.
     private static let headRoom = 256
 
     init(_ status: HTTPStatus, bodyCapacity: Int = 128, location: String? = nil) {
@@ -43,7 +44,7 @@ struct Response {
     }
 
     /// Head and body as they go to the wire.
-    consuming func encoded(_ framing: ResponseFraming) -> ByteBuffer {
+    consuming func encoded(_ framing: ResponseFraming, _ common: CommonFields) -> ByteBuffer {
         let length = body.readableBytes
         prepend("\r\n\r\n")
         prepend(String(length))
@@ -64,6 +65,7 @@ struct Response {
         case .keepAlive: prepend("Connection: keep-alive\r\n")
         case .close: prepend("Connection: close\r\n")
         }
+        prepend(common.bytes)
         prepend(isText ? status.startOfTextHead : status.startOfHead)
         if framing.omitsBody { body.moveWriterIndex(to: body.writerIndex - length) }
         return body
@@ -72,6 +74,12 @@ struct Response {
     private mutating func prepend(_ text: StaticString) {
         let start = body.readerIndex - text.utf8CodeUnitCount
         _ = body.setStaticString(text, at: start)
+        body.moveReaderIndex(to: start)
+    }
+
+    private mutating func prepend(_ bytes: [UInt8]) {
+        let start = body.readerIndex - bytes.count
+        body.setBytes(bytes, at: start)
         body.moveReaderIndex(to: start)
     }
 

@@ -37,7 +37,7 @@ package enum Route: Equatable {
                 try Self.refuseParameters(query)
                 self = .batch
             } else {
-                self = try Self.key(method, name, query, limits)
+                self = try Self.key(method, name, query)
             }
         } else if let route = Self.readOnly(path) {
             guard method == .get || method == .head || route == .members && method == .post else {
@@ -86,6 +86,14 @@ package enum Route: Equatable {
         if case .stateHash = self { true } else { false }
     }
 
+    /// What machines ask that watch the node: it has a reserve of connections for them.
+    var isProbe: Bool {
+        switch self {
+        case .livez, .readyz, .metrics, .health: true
+        default: false
+        }
+    }
+
     var isWrite: Bool {
         switch self {
         case .put, .delete, .batch: true
@@ -95,6 +103,13 @@ package enum Route: Equatable {
         }
     }
 
+    /// Why this node, with its limits, does not write what the path names. Another node may have others, so this is not
+    /// asked of a request that is sent on.
+    package func refusal(_ limits: GatewayLimits) -> HTTPFailure? {
+        guard case .put(let key) = self, key.count > limits.maxKeyBytes else { return nil }
+        return .tooLarge("the key is \(key.count) bytes", limit: limits.maxKeyBytes, flag: "-max-key-bytes")
+    }
+
     /// Nil: the route reads no body.
     func bodyLimit(_ limits: GatewayLimits) -> BodyLimit? {
         switch self {
@@ -102,7 +117,8 @@ package enum Route: Equatable {
         case .batch:
             BodyLimit(bytes: limits.maxBatchBodyBytes, cause: limits.maxBatchBytes, flag: "-max-batch-bytes")
         case .rangeInBody:
-            BodyLimit(bytes: limits.maxRangeBodyBytes, cause: limits.maxKeyBytes, flag: "-max-key-bytes")
+            BodyLimit(
+                bytes: limits.maxRangeBodyBytes, cause: GatewayLimits.maxReadKeyBytes, flag: GatewayLimits.readKeyFlag)
         case .admin(let route) where route.hasBody:
             BodyLimit(bytes: Self.maxAdminBodyBytes, cause: Self.maxAdminBodyBytes, flag: "fixed")
         case .delete, .get, .range, .health, .clusterStatus, .stateHash, .members, .admin, .metrics, .livez, .readyz:
@@ -138,15 +154,17 @@ package enum Route: Equatable {
     }
 
     private static func key(
-        _ method: RequestMethod, _ name: Span<UInt8>, _ query: Span<UInt8>, _ limits: GatewayLimits
+        _ method: RequestMethod, _ name: Span<UInt8>, _ query: Span<UInt8>
     ) throws(HTTPFailure) -> Route {
         guard method != .post, method != .other else { throw .methodNotAllowed(.key) }
         let key = try decodedKey(name)
         guard !key.isEmpty else {
-            throw .malformed("the key in the path is empty, expected 1 to \(limits.maxKeyBytes) bytes in Base64")
+            throw .malformed(
+                "the key in the path is empty, expected 1 to \(GatewayLimits.maxReadKeyBytes) bytes in Base64")
         }
-        guard key.count <= limits.maxKeyBytes else {
-            throw .tooLarge("the key is \(key.count) bytes", limit: limits.maxKeyBytes, flag: "-max-key-bytes")
+        guard key.count <= GatewayLimits.maxReadKeyBytes else {
+            throw .tooLarge(
+                "the key is \(key.count) bytes", limit: GatewayLimits.maxReadKeyBytes, flag: GatewayLimits.readKeyFlag)
         }
         switch method {
         case .put:

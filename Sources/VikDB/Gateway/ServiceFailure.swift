@@ -3,10 +3,12 @@ import VikWire
 /// What the node's refusals look like to a client.
 extension HTTPFailure {
     /// A write that was surely not applied.
-    static func write(refused refusal: Refusal, redirect: LeaderRedirect, target: String) -> HTTPFailure {
+    ///
+    /// - Parameter redirect: the answer where another node leads, by its API address.
+    static func write(refused refusal: Refusal, redirect: (_ leader: String?) -> HTTPFailure) -> HTTPFailure {
         var failure: HTTPFailure
         switch refusal {
-        case .notLeader(let leader): failure = redirect.failure(leader: leader, target: target)
+        case .notLeader(let leader): failure = redirect(leader)
         case .noQuorum:
             failure = .tryAgain(
                 .serviceUnavailable, "no majority of the cluster answers, so nothing can be written now")

@@ -58,6 +58,23 @@ extension NodeShell {
         }
     }
 
+    /// Clients are sent to the API address that the leader announces: one that two members share sends half of them to
+    /// the wrong node. Once for each member and address.
+    func warnOfSharedAddress(in hello: Hello) {
+        guard hellos[hello.member]?.apiAddress != hello.apiAddress else { return }
+        let other =
+            hello.apiAddress == identity.apiAddress
+            ? identity.label
+            : hellos.values.first { $0.member != hello.member && $0.apiAddress == hello.apiAddress }?.label
+        guard let other else { return }
+        logger.warning(
+            """
+            two members announce the same API address: clients cannot be redirected; start each node with its own \
+            -advertise-addr
+            """,
+            metadata: ["address": "\(hello.apiAddress)", "node_id": "\(hello.label)", "other": "\(other)"])
+    }
+
     private func handOver(to label: String?, of current: Configuration, token: UInt64, sink: any ReplySink) {
         func refuse(_ refusal: AdminRefusal) {
             replies.append(.notAdministered(refusal), token: token, to: sink)

@@ -239,6 +239,7 @@ package final class NodeShell {
     }
 
     private func connected(_ hello: Hello) {
+        warnOfSharedAddress(in: hello)
         hellos[hello.member] = hello
         core.identified(hello.member, store: hello.store)
         // What the process before acknowledged may have come since its connection broke.

@@ -12,7 +12,7 @@ extension Node {
     /// Blocks until the stores are recovered and the addresses are bound. On an error nothing is left behind but the
     /// directories that were created.
     package static func start(_ settings: NodeSettings, logger: Logger) throws(StartError) -> Node {
-        try start(settings, stores: try OpenedStores.open(settings), joined: nil, logger: logger)
+        try start(settings, stores: try OpenedStores.open(settings, logger: logger), joined: nil, logger: logger)
     }
 
     /// - Parameter joined: what the cluster answered, if ``OpenedStores/joinRequest(_:)`` asked for that.
@@ -36,12 +36,14 @@ extension Node {
             var apiOptions = settings.gateway
             apiOptions.answerTimeout = settings.answerTimeout
             apiOptions.adminAccess = settings.adminListen == nil ? .loopback : .nobody
+            let budget = ConnectionBudget(maxConnections: settings.gateway.maxConnections)
             let gateway = try bindGateway(
-                settings.apiListen, "-addr", options: apiOptions, group: httpGroup, logger: logger)
+                settings.apiListen, "-addr", options: apiOptions, budget: budget, group: httpGroup, logger: logger)
             var adminOptions = apiOptions
             adminOptions.adminAccess = .everyone
             let adminGateway = try bindGateway(
-                settings.adminListen, "-admin-addr", options: adminOptions, group: httpGroup, logger: logger)
+                settings.adminListen, "-admin-addr", options: adminOptions, budget: budget, group: httpGroup,
+                logger: logger)
             let identity = identity(settings, own, store: stores.identity.id, apiPort: gateway?.port)
             let eventLoop = nodeGroup.next()
             let inbox = LoopInbox(eventLoop: eventLoop)
@@ -125,14 +127,15 @@ extension Node {
     // MARK: Parts of the start
 
     private static func bindGateway(
-        _ listen: HostPort?, _ flag: String, options: GatewayOptions, group: MultiThreadedEventLoopGroup, logger: Logger
+        _ listen: HostPort?, _ flag: String, options: GatewayOptions, budget: ConnectionBudget,
+        group: MultiThreadedEventLoopGroup, logger: Logger
     ) throws(StartError) -> GatewayServer? {
         guard let listen else { return nil }
         do {
             let host = listen.host.isEmpty ? nil : listen.host
             return try group.next().makeFutureWithTask {
                 try await GatewayServer.bind(
-                    host: host, port: listen.port, options: options, group: group, logger: logger)
+                    host: host, port: listen.port, options: options, budget: budget, group: group, logger: logger)
             }.wait()
         } catch {
             throw .listen(address: "\(listen)", flag: flag, reason: errorText(of: error))

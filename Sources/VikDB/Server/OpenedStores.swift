@@ -1,3 +1,4 @@
+import Logging
 import VikWire
 
 /// A node's two directories, locked and recovered, before it is known who the node is. Made and handed on by one
@@ -7,8 +8,13 @@ package struct OpenedStores {
     let recovered: RecoveredNode
 
     /// Opens both directories, and makes them at the first start. Blocks until the log is recovered.
-    package static func open(_ settings: NodeSettings) throws(StartError) -> OpenedStores {
-        let fileSystem = PosixFileSystem()
+    package static func open(_ settings: NodeSettings, logger: Logger) throws(StartError) -> OpenedStores {
+        let fileSystem = PosixFileSystem(
+            shortage: DescriptorShortage { path, code in
+                logger.error(
+                    "a file cannot be opened: the node waits for a file descriptor",
+                    metadata: ["file": "\(path)", "error": "\(errorText(code))"])
+            })
         // By other names, the lock of the one would look like another node's.
         guard
             fileSystem.canonicalPath(settings.logDirectory) != fileSystem.canonicalPath(settings.tableDirectory)

@@ -3,9 +3,14 @@ import Glibc
 
 /// The file system of production: plain system calls, which block the thread that makes them.
 ///
-/// A plain value without state of its own; any thread.
+/// A plain value; any thread.
 package struct PosixFileSystem: FileSystem {
-    package init() {}
+    private let shortage: DescriptorShortage?
+
+    /// - Parameter shortage: waits where the system has no descriptor left for a file; nil: that is an error at once.
+    package init(shortage: DescriptorShortage? = nil) {
+        self.shortage = shortage
+    }
 
     package func open(_ path: String, _ mode: OpenMode) throws(StorageError) -> any File {
         let access =
@@ -33,7 +38,10 @@ package struct PosixFileSystem: FileSystem {
     }
 
     package func list(_ directory: String) throws(StorageError) -> [String] {
-        guard let stream = opendir(directory) else { throw failure("list", directory) }
+        var wait = DescriptorShortage.Wait()
+        var opened = opendir(directory)
+        while opened == nil, shortage?.passes(directory, errno, &wait) ?? false { opened = opendir(directory) }
+        guard let stream = opened else { throw failure("list", directory) }
         defer { closedir(stream) }
         var names: [String] = []
         while true {
@@ -107,10 +115,13 @@ package struct PosixFileSystem: FileSystem {
         _ path: String, _ access: Int32, followsLinks: Bool = false
     ) throws(StorageError) -> Int32 {
         let flags = access | (followsLinks ? 0 : O_NOFOLLOW) | O_CLOEXEC
+        var wait = DescriptorShortage.Wait()
         while true {
             let descriptor = Glibc.open(path, flags, 0o600)
             if descriptor >= 0 { return descriptor }
-            if errno != EINTR { throw failure("open", path) }
+            let code = errno
+            if code == EINTR || shortage?.passes(path, code, &wait) ?? false { continue }
+            throw failure("open", path, code)
         }
     }
 

@@ -26,6 +26,42 @@ import VikWire
         }
     }
 
+    /// JSON may escape any character, and clients of other languages escape all that is not ASCII.
+    @Test func escapedLabels() async throws {
+        var random = GatewayRandom()
+        try await GatewayHarness.run { gateway in
+            let client = gateway.client()
+            var labels = ["n\u{e4}", "\u{1F600}", "\u{FFFF}\u{10FFFF}\u{20}", "a\"b\\c/"]
+            for _ in 0..<100 {
+                var label = ""
+                while label.utf8.count < Int.random(in: 1...20, using: &random) {
+                    let top: UInt32 = [0x7E, 0x7FF, 0xFFFF, 0x10FFFF].randomElement(using: &random)!
+                    guard let scalar = Unicode.Scalar(UInt32.random(in: 0x20...top, using: &random)) else { continue }
+                    if scalar.value != 0x7F { label.unicodeScalars.append(scalar) }
+                }
+                labels.append(label)
+            }
+            for label in labels {
+                let escaped = label.utf16.map { unit -> String in
+                    let digits = String(unit, radix: 16, uppercase: Bool.random(using: &random))
+                    return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+                }.joined()
+                let answer = client.request("POST", "/cluster/leader", #"{"node_id":"\#(escaped)"}"#)
+                #expect(answer?.status == 200, "\(escaped): \(answer?.text ?? "closed")")
+                #expect(gateway.service.wishes.last == .handOver(to: label), "\(escaped)")
+            }
+            for (escaped, mention) in [
+                (#"\ud800"#, "surrogate"), (#"\udfff\ud800"#, "surrogate"), (#"\ud83d\ud83d"#, "surrogate"),
+                (#"\ud83dx"#, "surrogate"), (#"\u00g0"#, "hexadecimal"), (#"\u+123"#, "hexadecimal"),
+                (#"\u0000"#, "control"), (#"a\u007f"#, "control"), (#"\v"#, "escape"),
+            ] {
+                let answer = client.request("POST", "/cluster/leader", #"{"node_id":"\#(escaped)"}"#)
+                #expect(answer?.status == 400 && answer?.error.contains(mention) == true, "\(answer?.text ?? "")")
+            }
+            #expect(gateway.service.wishes.count == labels.count)
+        }
+    }
+
     @Test func stateHashIsForOperators() async throws {
         try await GatewayHarness.run { gateway in
             let client = gateway.client()
@@ -110,6 +146,23 @@ import VikWire
             #expect(elsewhere.status == 307)
             #expect(elsewhere.location == "http://10.0.0.2:8080/cluster/members/a/promote")
             #expect(try answer(.unknown(.timedOut)).status == 503)
+        }
+    }
+
+    @Test func sharedAddressesAreShown() async throws {
+        try await GatewayHarness.run { gateway in
+            var status = ScriptedService.leader
+            status.members = ["a:2", "b:2", "a:2", nil, nil].enumerated().map { position, address in
+                MemberStatus(
+                    id: MemberID(rawValue: UInt64(position + 1)), label: "node\(position)", address: "h\(position):1",
+                    apiAddress: address, role: .voter, isLeader: position == 0)
+            }
+            gateway.service.status = status
+            for target in ["/cluster/members", "/cluster/status"] {
+                let answer = try #require(gateway.client().request("GET", target))
+                let members = try #require(answer.json["members"] as? [[String: Any]])
+                #expect(members.map { $0["api_address_shared"] as? Bool } == [true, nil, true, nil, nil])
+            }
         }
     }
 

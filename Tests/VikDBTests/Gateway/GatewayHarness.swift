@@ -9,6 +9,8 @@ import VikDB
 struct GatewayHarness {
     let service: ScriptedService
     let server: GatewayServer
+    /// The listener of `-admin-addr`.
+    let admin: GatewayServer
     let group: MultiThreadedEventLoopGroup
     let logger: Logger
 
@@ -20,17 +22,23 @@ struct GatewayHarness {
 
     /// Runs `body` and stops the gateway, whatever happens.
     static func run(
-        _ options: GatewayOptions = GatewayOptions(), announcedAs address: String? = "127.0.0.1:9999",
+        _ options: GatewayOptions = GatewayOptions(), announcedAs address: String? = "127.0.0.1:9999", threads: Int = 1,
         _ body: (GatewayHarness) async throws -> Void
     ) async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
         var logger = Logger(label: "test")
         logger.logLevel = .critical
+        let budget = ConnectionBudget(maxConnections: options.maxConnections)
         let server = try await GatewayServer.bind(
-            host: "127.0.0.1", port: 0, options: options, group: group, logger: logger)
+            host: "127.0.0.1", port: 0, options: options, budget: budget, group: group, logger: logger)
+        var adminOptions = options
+        adminOptions.adminAccess = .everyone
+        let admin = try await GatewayServer.bind(
+            host: "127.0.0.1", port: 0, options: adminOptions, budget: budget, group: group, logger: logger)
         let harness = GatewayHarness(
-            service: ScriptedService(), server: server, group: group, logger: logger)
+            service: ScriptedService(), server: server, admin: admin, group: group, logger: logger)
         server.serve(harness.service, announcedAs: address)
+        admin.serve(harness.service, announcedAs: address)
         var failure: (any Error)?
         do {
             try await body(harness)
@@ -38,6 +46,7 @@ struct GatewayHarness {
             failure = error
         }
         await server.stop(within: .milliseconds(300))
+        await admin.stop(within: .milliseconds(300))
         try await group.shutdownGracefully()
         if let failure { throw failure }
     }

@@ -33,15 +33,15 @@ import VikWire
         try await GatewayHarness.run(options) { gateway in
             let client = gateway.client()
             let key = base64([UInt8](repeating: 7, count: 11))
+            let longest = base64([UInt8](repeating: 7, count: 4_097))
             let value = base64([UInt8](repeating: 7, count: 101))
             let large = base64([UInt8](repeating: 7, count: 96))
             let cases: [(String, String, String?, String, String)] = [
                 ("PUT", "/kv/\(key)", #"{"value":""}"#, "-max-key-bytes", "10"),
-                ("GET", "/kv/\(key)", nil, "-max-key-bytes", "10"),
-                ("DELETE", "/kv/\(key)", nil, "-max-key-bytes", "10"),
-                ("GET", "/kv/range?start=12345678901", nil, "-max-key-bytes", "10"),
-                ("GET", "/kv/range?encoding=base64&end=\(key)", nil, "-max-key-bytes", "10"),
-                ("POST", "/kv/range", #"{"start_key":"\#(key)"}"#, "-max-key-bytes", "10"),
+                ("GET", "/kv/\(longest)", nil, "-max-key-bytes", "4096"),
+                ("DELETE", "/kv/\(longest)", nil, "-max-key-bytes", "4096"),
+                ("GET", "/kv/range?encoding=base64&end=\(longest)", nil, "-max-key-bytes", "4096"),
+                ("POST", "/kv/range", #"{"start_key":"\#(longest)"}"#, "-max-key-bytes", "4096"),
                 ("PUT", "/kv/a2V5", #"{"value":"\#(value)"}"#, "-max-value-bytes", "100"),
                 ("POST", "/kv/batch", #"{"keys":["\#(key)"],"values":[""]}"#, "-max-key-bytes", "10"),
                 ("POST", "/kv/batch", #"{"keys":["a2V5"],"values":["\#(value)"]}"#, "-max-value-bytes", "100"),
@@ -63,6 +63,56 @@ import VikWire
             #expect(
                 client.request("POST", "/kv/batch", #"{"keys":["a2V5a2V5","a2V5"],"values":["\#(large)",""]}"#)?.status
                     == 200)
+        }
+    }
+
+    /// The limits of one node bind what is written there: what was written before they were lowered, or at a node with
+    /// others, is read, deleted and redirected all the same.
+    @Test func limitsBindWritesAlone() async throws {
+        var options = GatewayOptions()
+        options.limits.maxKeyBytes = 10
+        options.limits.maxValueBytes = 100
+        options.limits.maxBatchPairs = 1
+        options.limits.maxBatchBytes = 110
+        options.limits.maxRangeLimit = 1
+        try await GatewayHarness.run(options) { gateway in
+            let client = gateway.client()
+            var keys = [11, 100, 4_096].map { [UInt8](repeating: 0xFF, count: $0) }
+            let value = [UInt8](repeating: 9, count: 1 << 20)
+            gateway.service.fill(Dictionary(uniqueKeysWithValues: keys.map { ($0, value) }))
+            func spelt(_ key: [UInt8]) -> String { base64(key).replacingOccurrences(of: "/", with: "%2F") }
+            for key in keys {
+                #expect(client.request("GET", "/kv/\(spelt(key))")?.json["value"] as? String == base64(value))
+                #expect(client.request("HEAD", "/kv/\(spelt(key))")?.status == 200)
+            }
+            // Page by page, each as the one before said.
+            for start in ["/kv/range", "/kv/range?start=%FF&end=" + String(repeating: "%FF", count: 4_096)] {
+                var found = 0
+                var path: String? = start
+                while let target = path, found < 4 {
+                    let page = try #require(client.request("GET", target))
+                    #expect(page.status == 200, "\(page.text.prefix(200))")
+                    found += (page.json["items"] as? [Any])?.count ?? 0
+                    path = page.json["next_path"] as? String
+                }
+                #expect(found == (start == "/kv/range" ? 3 : 2))
+            }
+            for body in [#"{"start_key":"\#(base64(keys[2]))"}"#, #"{"end_key":"\#(base64(keys[2]))"}"#] {
+                let escaped = body.replacingOccurrences(of: "/", with: "\\/")
+                #expect(client.request("POST", "/kv/range", escaped)?.status == 200, "\(body.prefix(60))")
+            }
+            let put = try #require(client.request("PUT", "/kv/\(spelt(keys[0]))", #"{"value":""}"#))
+            #expect(put.status == 413 && put.error.contains("10 (-max-key-bytes)"), "\(put.text)")
+            #expect(put.outcome == "not_applied")
+            #expect(gateway.service.writes == 0)
+            // What another node takes is for that node to judge.
+            gateway.service.status = ScriptedService.follower(of: "10.0.0.1:8080")
+            #expect(client.request("PUT", "/kv/\(spelt(keys[0]))", #"{"value":""}"#)?.status == 307)
+            gateway.service.status = ScriptedService.leader
+            while let key = keys.popLast() {
+                #expect(client.request("DELETE", "/kv/\(spelt(key))")?.status == 200)
+                #expect(gateway.service.contents.count == keys.count)
+            }
         }
     }
 

@@ -124,6 +124,25 @@ final class TestClient: @unchecked Sendable {
         return response
     }
 
+    /// As `response()`, by a client that takes 64 KiB, then pauses.
+    func slowResponse(pause: Duration) async -> Response? {
+        while !hasResponse {
+            guard receiveMore() else { return nil }
+            try? await Task.sleep(for: pause)
+        }
+        return response()
+    }
+
+    /// Whether a whole response was received.
+    private var hasResponse: Bool {
+        guard let head = received.firstRange(of: Array("\r\n\r\n".utf8)) else { return false }
+        let text = String(decoding: received[..<head.lowerBound], as: UTF8.self).lowercased()
+        guard let field = text.firstRange(of: "content-length: "),
+            let length = Int(text[field.upperBound...].prefix { $0.isNumber })
+        else { return false }
+        return received.count - head.upperBound >= length
+    }
+
     /// Whether the server closes, with nothing more to read.
     func seesEnd() -> Bool {
         while receiveMore() {}

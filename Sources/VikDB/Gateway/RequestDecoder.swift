@@ -80,7 +80,8 @@ enum UpgradeWish: Equatable {
                     let end = value.firstOffset(of: UInt8(ascii: ","), from: start) ?? value.count
                     let option = value.extracting(start..<end)
                     let trimmed = option.extracting(option.trimmed())
-                    if trimmed.isEqualIgnoringCase("upgrade") {
+                    // The parser knows no tab there.
+                    if trimmed.isEqualIgnoringCase("upgrade"), option.firstOffset(of: UInt8(ascii: "\t")) == nil {
                         isNamed = true
                     } else if trimmed.containsIgnoringCase("upgrade") {
                         isUnclear = true

@@ -298,6 +298,9 @@ import VikDB
                 ("GET /health HTTP/1.1\r\nHost: x\r\n\(Self.upgrade)\r\n", nil, false),
                 ("GET /health HTTP/1.0\r\nConnection: Upgrade, keep-alive\r\nUpgrade: x\r\n\r\n", "keep-alive", false),
                 ("GET /health HTTP/1.1\r\nHost: x\r\nConnection: upgrade,close\r\nUpgrade: x\r\n\r\n", "close", true),
+                // Whether the parser stops behind it cannot be told.
+                ("GET /health HTTP/1.1\r\nHost: x\r\nConnection: xupgrade\r\nUpgrade: x\r\n\r\n", "close", true),
+                ("GET /health HTTP/1.1\r\nHost: x\r\nConnection: a,\tupgrade\t,b\r\nUpgrade: x\r\n\r\n", "close", true),
                 ("CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", "close", true),
             ]
             for (text, connection, closes) in cases {

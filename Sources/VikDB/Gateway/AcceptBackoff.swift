@@ -4,22 +4,40 @@ import NIOCore
 
 /// Waits a moment before the next accept when the system cannot give a descriptor or memory for it: the connection stays
 /// in the backlog, which otherwise would have the listener try again at once, for ever.
-enum AcceptBackoff {
+///
+/// NIO's own handler of this name only delays its reads, but leaves the socket registered: the selector goes on reporting
+/// it. Bound to the listener's loop.
+final class AcceptBackoff: ChannelInboundHandler {
+    typealias InboundIn = any Channel
+
     private static let pause = TimeAmount.milliseconds(100)
     private static let logInterval = TimeAmount.minutes(1)
 
-    static func makeHandler(_ logger: Logger) -> AcceptBackoffHandler {
-        var mayLogAt: NIODeadline?
-        return AcceptBackoffHandler(shouldForwardIOErrorCaught: false) { error in
-            guard [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.errnoCode) else { return nil }
-            let now = NIODeadline.now()
-            if mayLogAt.map({ now >= $0 }) ?? true {
-                mayLogAt = now + logInterval
-                logger.warning(
-                    "clients' connections cannot be accepted now, and wait",
-                    metadata: ["error": "\(errorText(of: error))"])
+    private let logger: Logger
+    private var mayLogAt: NIODeadline?
+    private var isPausing = false
+
+    init(_ logger: Logger) {
+        self.logger = logger
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard let error = error as? IOError, [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.errnoCode) else { return }
+        let now = NIODeadline.now()
+        if mayLogAt.map({ now >= $0 }) ?? true {
+            mayLogAt = now + Self.logInterval
+            logger.warning(
+                "clients' connections cannot be accepted now, and wait",
+                metadata: ["error": "\(errorText(of: error))"])
+        }
+        guard !isPausing else { return }
+        isPausing = true
+        let channel = context.channel
+        channel.setOption(.autoRead, value: false).assumeIsolated().whenComplete { [self] _ in
+            channel.eventLoop.assumeIsolated().scheduleTask(in: Self.pause) { [self] in
+                isPausing = false
+                channel.setOption(.autoRead, value: true).whenFailure { _ in }
             }
-            return pause
         }
     }
 }

@@ -42,13 +42,6 @@ final class PeerListener: PeerConnectionOwner {
         let listener = NIOLoopBound(self, eventLoop: transport.eventLoop)
         return ServerBootstrap(group: transport.eventLoop, childGroup: transport.eventLoop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .serverChannelInitializer { socket in
-                // Without a descriptor for it, accept would be tried again at once, for ever.
-                socket.eventLoop.makeCompletedFuture {
-                    try socket.pipeline.syncOperations.addHandler(
-                        AcceptBackoffHandler(shouldForwardIOErrorCaught: false))
-                }
-            }
             .childReplicationOptions(options)
             .childChannelInitializer { [options] socket in
                 socket.eventLoop.makeCompletedFuture {

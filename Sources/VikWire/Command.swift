@@ -64,7 +64,9 @@ package enum Command {
         target.storeBytes(of: UInt16(key.byteCount).bigEndian, toByteOffset: 1, as: UInt16.self)
         target.storeBytes(of: UInt32(value.byteCount).bigEndian, toByteOffset: 3, as: UInt32.self)
         let (keyStart, valueStart) = (target + operationHeaderBytes, target + operationHeaderBytes + key.byteCount)
-        key.withUnsafeBytes { if let source = $0.baseAddress { keyStart.copyMemory(from: source, byteCount: $0.count) } }
+        key.withUnsafeBytes {
+            if let source = $0.baseAddress { keyStart.copyMemory(from: source, byteCount: $0.count) }
+        }
         value.withUnsafeBytes {
             if let source = $0.baseAddress { valueStart.copyMemory(from: source, byteCount: $0.count) }
         }
@@ -83,52 +85,63 @@ package enum Command {
         in payload: ByteBuffer,
         _ body: (_ ordinal: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Void
     ) throws(WireError) -> Int {
-        let outcome: Result<Int, WireError> = payload.withUnsafeReadableBytes { bytes in
-            guard bytes.count >= headerBytes else { return .failure(.truncated("command header")) }
-            let count = Int(UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
-            guard count >= 1, count <= WireLimits.maxOperationsPerCommand else {
-                return .failure(
-                    .tooLarge(
-                        field: "operations in a command", value: UInt64(count),
-                        limit: UInt64(WireLimits.maxOperationsPerCommand)))
-            }
-            var offset = headerBytes
-            for ordinal in 0..<UInt32(count) {
-                guard bytes.count - offset >= operationHeaderBytes else {
-                    return .failure(.truncated("operation header"))
-                }
-                let kind = bytes[offset]
-                let keyLength = Int(
-                    UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: offset + 1, as: UInt16.self)))
-                let valueLength = Int(
-                    UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: offset + 3, as: UInt32.self)))
-                guard keyLength >= 1, keyLength <= WireLimits.maxKeyBytes else {
-                    return .failure(
-                        .tooLarge(field: "key", value: UInt64(keyLength), limit: UInt64(WireLimits.maxKeyBytes)))
-                }
-                guard valueLength <= WireLimits.maxValueBytes else {
-                    return .failure(
-                        .tooLarge(field: "value", value: UInt64(valueLength), limit: UInt64(WireLimits.maxValueBytes)))
-                }
-                offset += operationHeaderBytes
-                guard bytes.count - offset >= keyLength + valueLength else {
-                    return .failure(.truncated("operation"))
-                }
-                let key = UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + keyLength])
-                let value = UnsafeRawBufferPointer(
-                    rebasing: bytes[offset + keyLength..<offset + keyLength + valueLength])
-                offset += keyLength + valueLength
-                switch kind {
-                case putKind: body(ordinal, key, value)
-                case deleteKind where valueLength == 0: body(ordinal, key, nil)
-                case deleteKind: return .failure(.invalid("a delete has no value"))
-                default: return .failure(.unknown(field: "operation kind", value: UInt64(kind)))
-                }
-            }
-            guard offset == bytes.count else { return .failure(.invalid("bytes after the last operation")) }
-            return .success(count)
-        }
+        let outcome: Result<Int, WireError> = payload.withUnsafeReadableBytes { walk($0, body) }
         return try outcome.get()
+    }
+
+    /// Whether ``forEachOperation(in:_:)`` will read all of `payload`: how many operations it has.
+    static func check(_ payload: UnsafeRawBufferPointer) -> Result<Int, WireError> {
+        walk(payload) { _, _, _ in }
+    }
+
+    @inline(__always)
+    private static func walk(
+        _ bytes: UnsafeRawBufferPointer,
+        _ body: (_ ordinal: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Void
+    ) -> Result<Int, WireError> {
+        guard bytes.count >= headerBytes else { return .failure(.truncated("command header")) }
+        let count = Int(UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
+        guard count >= 1, count <= WireLimits.maxOperationsPerCommand else {
+            return .failure(
+                .tooLarge(
+                    field: "operations in a command", value: UInt64(count),
+                    limit: UInt64(WireLimits.maxOperationsPerCommand)))
+        }
+        var offset = headerBytes
+        for ordinal in 0..<UInt32(count) {
+            guard bytes.count - offset >= operationHeaderBytes else {
+                return .failure(.truncated("operation header"))
+            }
+            let kind = bytes[offset]
+            let keyLength = Int(
+                UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: offset + 1, as: UInt16.self)))
+            let valueLength = Int(
+                UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: offset + 3, as: UInt32.self)))
+            guard keyLength >= 1, keyLength <= WireLimits.maxKeyBytes else {
+                return .failure(
+                    .tooLarge(field: "key", value: UInt64(keyLength), limit: UInt64(WireLimits.maxKeyBytes)))
+            }
+            guard valueLength <= WireLimits.maxValueBytes else {
+                return .failure(
+                    .tooLarge(field: "value", value: UInt64(valueLength), limit: UInt64(WireLimits.maxValueBytes)))
+            }
+            offset += operationHeaderBytes
+            guard bytes.count - offset >= keyLength + valueLength else {
+                return .failure(.truncated("operation"))
+            }
+            let key = UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + keyLength])
+            let value = UnsafeRawBufferPointer(
+                rebasing: bytes[offset + keyLength..<offset + keyLength + valueLength])
+            offset += keyLength + valueLength
+            switch kind {
+            case putKind: body(ordinal, key, value)
+            case deleteKind where valueLength == 0: body(ordinal, key, nil)
+            case deleteKind: return .failure(.invalid("a delete has no value"))
+            default: return .failure(.unknown(field: "operation kind", value: UInt64(kind)))
+            }
+        }
+        guard offset == bytes.count else { return .failure(.invalid("bytes after the last operation")) }
+        return .success(count)
     }
 }
 

@@ -108,4 +108,12 @@ package struct Entry: Sendable, Equatable {
         self.kind = known
         self.bytes = bytes
     }
+
+    /// Checks that ``Command/forEachOperation(in:_:)`` will read all of the payload. Takes no slice of it, so that it
+    /// costs an entry no allocation and no count of references.
+    func checkCommand() throws(WireError) {
+        _ = try bytes.withUnsafeReadableBytes {
+            Command.check(UnsafeRawBufferPointer(rebasing: $0[Self.headerBytes...]))
+        }.get()
+    }
 }

@@ -32,6 +32,14 @@ package enum WireLimits {
     package static let maxTerm: Term = 1 << 62
     /// Highest log index that a peer may name, for the same reason.
     package static let maxIndex: LogIndex = 1 << 62
+    /// Highest number of a read-index round, for the same reason.
+    package static let maxRound: UInt64 = 1 << 62
+    /// Chunks of a snapshot that may be on their way: sent, and not taken in yet.
+    package static let maxSnapshotWindow = 32
+    /// Most chunks of one snapshot, and most bytes of all its records: beyond any disk, and clear of overflow whatever is
+    /// computed with them. It has no more records than bytes.
+    package static let maxSnapshotChunks: UInt64 = 1 << 48
+    package static let maxSnapshotBytes: UInt64 = 1 << 56
     /// Most voting members of a cluster.
     package static let maxMembers = 15
     /// Longest `-node-id`, in UTF-8 bytes.

@@ -112,6 +112,11 @@ func checkIndex(_ index: LogIndex) throws(WireError) {
     }
 }
 
+/// A number that is compared with a limit before anyone computes with it.
+func checkCount(_ field: String, _ value: UInt64, limit: UInt64) throws(WireError) {
+    guard value <= limit else { throw .tooLarge(field: field, value: value, limit: limit) }
+}
+
 /// A place in a log as a message of `term` may name it: both 0 before the first entry, neither 0 after it.
 func checkPosition(_ index: LogIndex, _ entryTerm: Term, in term: Term) throws(WireError) {
     try checkIndex(index)
@@ -187,8 +192,13 @@ extension AppendRequest {
             guard entry.index == lastIndex + 1 else { throw .invalid("entries are not consecutive") }
             guard entry.term >= lastTerm else { throw .invalid("an entry's term is earlier than the one before") }
             guard entry.term <= term else { throw .invalid("an entry's term is later than the message's") }
-            // Its members count as soon as it stands in a log, so one that does not decode never gets there.
-            if entry.kind == .configuration { _ = try Configuration(from: entry.payload) }
+            // A configuration counts as soon as it stands in a log, and a command that nobody can apply would stop every
+            // node that has it: one that does not decode never gets there.
+            switch entry.kind {
+            case .noOp: break
+            case .command: try entry.checkCommand()
+            case .configuration: _ = try Configuration(from: entry.payload)
+            }
             (lastIndex, lastTerm) = (entry.index, entry.term)
             entries.append(entry)
         }
@@ -229,6 +239,7 @@ extension Heartbeat {
         }
         try checkTerm(term)
         try checkIndex(commit)
+        try checkCount("round", round, limit: WireLimits.maxRound)
         self.init(term: term, commit: commit, round: round)
     }
 }
@@ -240,6 +251,7 @@ extension HeartbeatReply {
         }
         try checkTerm(term)
         try checkIndex(verified)
+        try checkCount("round", round, limit: WireLimits.maxRound)
         self.init(term: term, round: round, verified: verified)
     }
 }

@@ -14,6 +14,7 @@ extension SnapshotOffer {
         try checkTerm(term)
         try checkPosition(index, indexTerm, in: term)
         guard index > 0 else { throw .invalid("a snapshot ends with an entry") }
+        try checkCount("estimate of a snapshot", estimatedBytes, limit: WireLimits.maxSnapshotBytes)
         self.init(
             term: term, transfer: transfer, index: index, indexTerm: indexTerm, estimatedBytes: estimatedBytes)
     }
@@ -37,6 +38,7 @@ extension SnapshotChunk {
         else { throw .truncated("snapshot chunk") }
         try checkTerm(term)
         guard sequence >= 1 else { throw .invalid("chunks are numbered from 1") }
+        try checkCount("number of a chunk", sequence, limit: WireLimits.maxSnapshotChunks)
         guard let encoding = ChunkEncoding(rawValue: rawEncoding) else {
             throw .unknown(field: "chunk encoding", value: UInt64(rawEncoding))
         }
@@ -70,6 +72,12 @@ extension SnapshotEnd {
                 as: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt32).self)
         else { throw .truncated("snapshot end") }
         try checkTerm(term)
+        try checkCount("chunks of a snapshot", chunks, limit: WireLimits.maxSnapshotChunks)
+        try checkCount("bytes of a snapshot", rawBytes, limit: WireLimits.maxSnapshotBytes)
+        // Every state has the configuration of its cluster. Each chunk has a record, each record more than a byte.
+        guard chunks >= 1, records >= chunks, rawBytes > records else {
+            throw .invalid("a snapshot of \(chunks) chunks, \(records) records and \(rawBytes) bytes")
+        }
         self.init(
             term: term, transfer: transfer, chunks: chunks, records: records, rawBytes: rawBytes, checksum: checksum)
     }
@@ -102,6 +110,8 @@ extension SnapshotReply {
         switch SnapshotOutcome(rawValue: rawOutcome) {
         case .wants:
             guard value >= 1 else { throw .invalid("chunks are numbered from 1") }
+            // The one after the last.
+            try checkCount("number of a chunk", value, limit: WireLimits.maxSnapshotChunks + 1)
             outcome = .wants(sequence: value)
         case .installed:
             try checkIndex(value)

@@ -44,6 +44,76 @@ import VikWire
         }
     }
 
+    /// What is computed with has a limit; what is only compared has none.
+    @Test(
+        arguments: [
+            ("heartbeat", 16, WireLimits.maxRound), ("heartbeat-reply", 8, WireLimits.maxRound),
+            ("snapshot-offer", 16, WireLimits.maxIndex), ("snapshot-offer", 32, WireLimits.maxSnapshotBytes),
+            ("snapshot-chunk", 16, WireLimits.maxSnapshotChunks), ("snapshot-end", 16, WireLimits.maxSnapshotChunks),
+            ("snapshot-end", 32, WireLimits.maxSnapshotBytes),
+            ("snapshot-reply-wants", 17, WireLimits.maxSnapshotChunks + 1),
+            ("snapshot-reply-installed", 17, WireLimits.maxIndex), ("read-index-request", 8, .max),
+            ("read-index-reply", 8, .max), ("snapshot-offer", 8, .max), ("snapshot-chunk", 8, .max),
+            ("snapshot-end", 8, .max), ("snapshot-reply-wants", 8, .max),
+        ] as [(String, Int, UInt64)])
+    func numbersHaveBounds(_ name: String, _ offset: Int, _ limit: UInt64) throws {
+        let channel = try #require(Samples.messages.first { $0.name == name }).message.channel
+        func refusal(_ value: UInt64) -> WireError? {
+            Self.refusal(of: SpecExamples[name].reframed(offset, value), on: channel)
+        }
+        if limit < .max {
+            for value in [limit + 1, 1 << 63, .max] {
+                guard case .tooLarge(_, value, limit)? = refusal(value) else {
+                    Issue.record("\(value): \(String(describing: refusal(value)))")
+                    continue
+                }
+            }
+        }
+        let atLimit = refusal(limit)
+        // More chunks than records and bytes are refused for that.
+        if case .tooLarge? = atLimit { Issue.record("\(limit) is refused") }
+        if name != "snapshot-end" { #expect(atLimit == nil) }
+    }
+
+    @Test func anEndTellsOfASnapshot() {
+        func refusal(_ chunks: UInt64, _ records: UInt64, _ bytes: UInt64) -> WireError? {
+            let end = SnapshotEnd(
+                term: 1, transfer: 1, chunks: chunks, records: records, rawBytes: bytes, checksum: 0)
+            return Self.refusal(of: Message.snapshotEnd(end).encoded, on: .snapshot)
+        }
+        for (chunks, records, bytes) in [(0, 0, 0), (0, 1, 20), (2, 1, 20), (1, 20, 20), (1, .max, 20)]
+            as [(UInt64, UInt64, UInt64)]
+        {
+            #expect(
+                refusal(chunks, records, bytes)
+                    == .invalid("a snapshot of \(chunks) chunks, \(records) records and \(bytes) bytes"))
+        }
+        #expect(refusal(1, 1, 20) == nil)
+        let (chunks, bytes) = (WireLimits.maxSnapshotChunks, WireLimits.maxSnapshotBytes)
+        #expect(refusal(chunks, bytes - 1, bytes) == nil)
+    }
+
+    /// Nobody could apply it: each node that has it would stop.
+    @Test func aCommandThatDoesNotDecodeIsRefused() {
+        func append(_ payload: [UInt8]) -> WireError? {
+            let entries = Entry.batch(
+                from: 1, term: 1, kind: .command,
+                payloads: [Command.put(key: [1], value: [2]), ByteBuffer(bytes: payload)])
+            let request = AppendRequest(term: 1, previousIndex: 0, previousTerm: 0, commit: 0, entries: entries)
+            return Self.refusal(of: Message.append(request).encoded, on: .bulk)
+        }
+        #expect(append([0, 0, 0, 1, 2, 0, 1, 0, 0, 0, 0, 97]) == nil)
+        for payload: [UInt8] in [
+            [], [0, 0, 0], [0, 0, 0, 0], [0, 0, 3, 233], [255, 255, 255, 255], [0, 0, 0, 1],
+            [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 16, 1, 0, 0, 0, 0, 97],
+            [0, 0, 0, 1, 1, 0, 1, 255, 255, 255, 255, 97], [0, 0, 0, 1, 3, 0, 1, 0, 0, 0, 0, 97],
+            [0, 0, 0, 1, 2, 0, 1, 0, 0, 0, 1, 97, 97], [0, 0, 0, 1, 1, 0, 1, 0, 0, 0, 1, 97],
+            [0, 0, 0, 1, 2, 0, 1, 0, 0, 0, 0, 97, 0], [0, 0, 0, 2, 2, 0, 1, 0, 0, 0, 0, 97],
+        ] {
+            #expect(append(payload) != nil, "\(payload)")
+        }
+    }
+
     @Test func refusedVoteMayHaveTermZero() {
         let refused = Message.voteReply(VoteReply(term: 0, isPreVote: true, isGranted: false))
         #expect(Self.refusal(of: refused.encoded) == nil)
@@ -182,7 +252,16 @@ import VikWire
     }
 
     @Test func largestEntryTravels() throws {
-        let payload = ByteBuffer(repeating: 7, count: WireLimits.maxEntryPayloadBytes)
+        // As many operations as there may be, and as many bytes in them.
+        var payload = ByteBuffer()
+        let operations = WireLimits.maxOperationsPerCommand
+        Command.writeHeader(operationCount: operations, into: &payload)
+        for number in 0..<operations {
+            let rest = WireLimits.maxCommandPayloadBytes % operations
+            let bytes = WireLimits.maxCommandPayloadBytes / operations + (number < rest ? 1 : 0)
+            Command.writePut(key: [1], value: [UInt8](repeating: 7, count: bytes - 1), into: &payload)
+        }
+        #expect(payload.readableBytes == WireLimits.maxEntryPayloadBytes)
         let message = Message.append(
             AppendRequest(
                 term: 1, previousIndex: 0, previousTerm: 0, commit: 0,

@@ -122,9 +122,9 @@ extension Message {
                 AppendReply(
                     term: term, outcome: .rejected(previousIndex: previous, hintIndex: hint, hintTerm: hintTerm)))
         case 6:
-            return .heartbeat(Heartbeat(term: term, commit: index(&random), round: random.next()))
+            return .heartbeat(Heartbeat(term: term, commit: index(&random), round: random.next() >> 2))
         case 7:
-            return .heartbeatReply(HeartbeatReply(term: term, round: random.next(), verified: index(&random)))
+            return .heartbeatReply(HeartbeatReply(term: term, round: random.next() >> 2, verified: index(&random)))
         case 8:
             return .timeoutNow(TimeoutNow(term: term))
         case 9:
@@ -132,23 +132,26 @@ extension Message {
             return .snapshotOffer(
                 SnapshotOffer(
                     term: term, transfer: random.next(), index: last,
-                    indexTerm: UInt64.random(in: 1...term, using: &random), estimatedBytes: random.next()))
+                    indexTerm: UInt64.random(in: 1...term, using: &random), estimatedBytes: random.next() >> 8))
         case 10:
             let bytes = ByteBuffer(bytes: (0..<Int.random(in: 1...40, using: &random)).map { UInt8($0) })
             let isStored = Bool.random(using: &random)
             return .snapshotChunk(
                 SnapshotChunk(
-                    term: term, transfer: random.next(), sequence: .random(in: 1 ... .max, using: &random),
+                    term: term, transfer: random.next(),
+                    sequence: .random(in: 1...WireLimits.maxSnapshotChunks, using: &random),
                     encoding: isStored ? .stored : .zlib,
                     rawBytes: UInt32(bytes.readableBytes + (isStored ? 0 : 1)), rawChecksum: 7, bytes: bytes))
         case 11:
+            let chunks = UInt64.random(in: 1...WireLimits.maxSnapshotChunks, using: &random)
+            let records = chunks + random.next() >> 20
             return .snapshotEnd(
                 SnapshotEnd(
-                    term: term, transfer: random.next(), chunks: random.next(), records: random.next(),
-                    rawBytes: random.next(), checksum: 9))
+                    term: term, transfer: random.next(), chunks: chunks, records: records,
+                    rawBytes: records + 1 + random.next() >> 20, checksum: 9))
         case 12, 13:
             let outcomes: [SnapshotReply.Outcome] = [
-                .wants(sequence: random.next() | 1), .installed(index(&random) + 1), .refused,
+                .wants(sequence: random.next() >> 16 | 1), .installed(index(&random) + 1), .refused,
             ]
             return .snapshotReply(
                 SnapshotReply(
@@ -168,8 +171,7 @@ extension AppendRequest {
         let kind: EntryKind = Bool.random(using: &random) ? .command : .configuration
         let payloads = (0..<Int.random(in: 0...6, using: &random)).map { _ in
             if kind == .configuration { return Samples.configuration.encoded() }
-            let count = Int.random(in: 0...40, using: &random)
-            return ByteBuffer(bytes: (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) })
+            return .command(using: &random)
         }
         let entryTerm = UInt64.random(in: max(previousTerm, 1)...term, using: &random)
         return AppendRequest(
@@ -180,6 +182,23 @@ extension AppendRequest {
 }
 
 extension ByteBuffer {
+    fileprivate static func command(using random: inout SeededGenerator) -> ByteBuffer {
+        func bytes(_ counts: ClosedRange<Int>) -> [UInt8] {
+            (0..<Int.random(in: counts, using: &random)).map { _ in .random(in: 0...255, using: &random) }
+        }
+        var command = ByteBuffer()
+        let count = Int.random(in: 1...4, using: &random)
+        Command.writeHeader(operationCount: count, into: &command)
+        for _ in 0..<count {
+            if Bool.random(using: &random) {
+                Command.writePut(key: bytes(1...20), value: bytes(0...40), into: &command)
+            } else {
+                Command.writeDelete(key: bytes(1...20), into: &command)
+            }
+        }
+        return command
+    }
+
     /// One to three edits: a byte overwritten, a word set to an extreme, bytes cut off, added or swapped.
     fileprivate mutating func damage(using random: inout SeededGenerator) {
         let extremes: [UInt64] = [0, 1, .max, 1 << 62, (1 << 62) + 1, 1 << 63, 0xffff_ffff, 0x7fff_ffff]

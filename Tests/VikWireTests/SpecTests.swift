@@ -120,6 +120,8 @@ import VikWire
         #expect(WireLimits.maxMembers == 15)
         #expect(WireLimits.maxSnapshotChunkBytes == 2 << 20 && WireLimits.maxJoinReplyBodyBytes == 8_192)
         #expect(WireLimits.targetSnapshotChunkBytes == 256 << 10)
+        #expect(WireLimits.maxRound == 1 << 62 && WireLimits.maxSnapshotWindow == 32)
+        #expect(WireLimits.maxSnapshotChunks == 1 << 48 && WireLimits.maxSnapshotBytes == 1 << 56)
         #expect(WireLimits.maxTerm == 1 << 62 && WireLimits.maxIndex == 1 << 62)
     }
 }

@@ -146,9 +146,15 @@ extension Message {
         .heartbeat(Heartbeat(term: 1, commit: 0, round: round))
     }
 
-    /// An append of `count` entries of `bytes` each.
+    /// An append of `count` entries of `bytes` of values each.
     static func append(after previous: LogIndex, count: Int, bytes: Int) -> Message {
-        let payloads = [ByteBuffer](repeating: ByteBuffer(repeating: 7, count: bytes), count: count)
+        var command = ByteBuffer()
+        let values = stride(from: 0, to: max(1, bytes), by: WireLimits.maxValueBytes).map {
+            [UInt8](repeating: 7, count: min(bytes - $0, WireLimits.maxValueBytes))
+        }
+        Command.writeHeader(operationCount: values.count, into: &command)
+        for value in values { Command.writePut(key: [1], value: value, into: &command) }
+        let payloads = [ByteBuffer](repeating: command, count: count)
         return .append(
             AppendRequest(
                 term: 1, previousIndex: previous, previousTerm: previous == 0 ? 0 : 1, commit: 0,

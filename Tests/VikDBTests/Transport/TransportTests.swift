@@ -81,7 +81,7 @@ import VikWire
     @Test func largestAppendArrives() async throws {
         try await TransportNode.cluster(2) { nodes in
             let messages: [Message] = [
-                .append(after: 0, count: 1, bytes: WireLimits.maxEntryPayloadBytes),
+                .append(after: 0, count: 1, bytes: WireLimits.maxCommandPayloadBytes),
                 .append(after: 1, count: 4_096, bytes: 0),
                 .append(after: 4_097, count: 1, bytes: 1),
             ]

@@ -163,7 +163,9 @@ struct Flags: ParsableCommand {
     @Option(
         name: .both("log-retention-max"),
         help: .value(
-            "bytes", "Size of the log up to which it keeps what a follower that answers still needs.",
+            "bytes",
+            "Size of the log up to which it keeps what a follower that answers still needs; doubled with each snapshot in "
+                + "a row that the log outruns.",
             default: "\(NodeOptions().logRetentionMaxBytes)"),
         transform: FlagValues.number(0...1 << 50))
     var logRetentionMax = Int(NodeOptions().logRetentionMaxBytes)
@@ -171,7 +173,8 @@ struct Flags: ParsableCommand {
     @Option(
         name: .both("snapshot-rate"),
         help: .value(
-            "bytes", "Bytes of records a second, before compression, that a snapshot is sent with; 0: no limit.",
+            "bytes",
+            "Bytes of records a second, before compression, that a snapshot is sent with; doubled likewise; 0: no limit.",
             default: "33554432"),
         transform: FlagValues.number(0...1 << 40))
     var snapshotRate = 33_554_432

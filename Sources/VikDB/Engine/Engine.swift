@@ -12,7 +12,7 @@ import VikWire
 /// So data and applied index cannot part.
 package final class Engine: Sendable {
     /// The key in the system space that holds the newest configuration.
-    private static let configurationKey = Array("configuration".utf8)
+    static let configurationKey = Array("configuration".utf8)
 
     private struct Writer {
         var memtable: Memtable

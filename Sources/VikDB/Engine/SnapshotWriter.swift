@@ -35,6 +35,8 @@ package final class SnapshotWriter: @unchecked Sendable {
     package let index: LogIndex
     /// How many were taken so far.
     package private(set) var records: UInt64 = 0
+    /// The payload of the configuration entry among them, once it has come.
+    package private(set) var configuration: [UInt8]?
     private var run: TableRun
     private var phase = Phase.writing
     private var lastStem: [UInt8] = []
@@ -110,6 +112,9 @@ package final class SnapshotWriter: @unchecked Sendable {
             let value = UnsafeRawBufferPointer(rebasing: chunk[offset..<offset + valueLength])
             offset += valueLength
             try check(key)
+            if key[0] == KeySpace.system.rawValue, InternalKey.userKey(key).elementsEqual(Engine.configurationKey) {
+                configuration = Array(value)
+            }
             do throws(StorageError) {
                 try run.add(key, value)
             } catch {

@@ -22,6 +22,9 @@ struct MetricsText {
         gauge("vikdb_waiting_writes", "Writes that wait for their entry to be applied.", UInt64(metrics.waitingWrites))
         gauge("vikdb_waiting_reads", "Reads that wait for their index.", UInt64(metrics.waitingReads))
         counter("vikdb_peer_sent_bytes_total", "Bytes sent to other nodes.", counters.wireBytes)
+        counter(
+            "vikdb_peer_violations_total", "Messages of members that no member sends; their connections were ended.",
+            UInt64(counters.peerViolations))
         snapshots(status, counters)
         engine(status, metrics)
         pressure(metrics.pressure)
@@ -58,6 +61,9 @@ struct MetricsText {
     private mutating func snapshots(_ status: NodeStatus, _ counters: NodeCounters) {
         counter("vikdb_snapshots_sent_total", "Snapshots sent and installed there.", UInt64(counters.snapshotsSent))
         counter("vikdb_snapshots_installed_total", "Snapshots installed here.", UInt64(counters.snapshotsInstalled))
+        counter(
+            "vikdb_snapshots_repeated_total", "Snapshots sent again because the log had outrun the one before.",
+            UInt64(counters.snapshotsRepeated))
         counter("vikdb_snapshot_raw_bytes_total", "Records of snapshots sent.", counters.snapshotRawBytes)
         counter("vikdb_snapshot_sent_bytes_total", "The same after compression.", counters.snapshotWireBytes)
     }

@@ -84,6 +84,9 @@ package protocol PeerSender: AnyObject {
     /// Dials, and goes on dialling, the connection for a snapshot to a peer, until it is closed.
     func openSnapshotConnection(to member: MemberID)
     func closeSnapshotConnection(to member: MemberID)
+    /// Ends all connections to and from a member, which said what no member can. They are dialled again after the usual
+    /// pause.
+    func refuse(_ member: MemberID, reason: String)
     /// Hands everything sent since the last call to the network.
     func flush()
 }

@@ -45,7 +45,7 @@ package struct NodeOptions: Sendable {
     /// Where a chunk of a snapshot ends: at the record that reaches this size.
     package var snapshotChunkBytes = WireLimits.targetSnapshotChunkBytes
     /// Chunks of a snapshot that are on their way, or produced ahead.
-    package var snapshotWindow = 32
+    package var snapshotWindow = WireLimits.maxSnapshotWindow
     /// A transfer that has not moved for so long is offered again, and for so much longer given up.
     package var snapshotOfferTicks: UInt64 = 100
     package var snapshotPatienceTicks: UInt64 = 6_000

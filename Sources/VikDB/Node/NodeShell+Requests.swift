@@ -147,6 +147,11 @@ extension NodeShell {
         core.requestReadIndex(readContext)
     }
 
+    func confirmReads(at index: LogIndex) {
+        guard let before = reads.confirm(at: index), let leader = core.leader else { return }
+        refuse(leader, .readIndexWentBack(from: before, to: index))
+    }
+
     /// Only reads whose index is applied get a view (design rule 5).
     func serveReads() {
         let servable = reads.takeServable(applied: applied)

@@ -18,15 +18,49 @@ extension NodeShell {
         guard term > 0 else { return core.snapshotEnded(for: member, installed: nil) }
         let offer = SnapshotOffer(
             term: core.term, transfer: random.next(), index: reader.index, indexTerm: term,
-            estimatedBytes: reader.estimatedBytes)
+            estimatedBytes: min(reader.estimatedBytes, WireLimits.maxSnapshotBytes))
+        // A member that says in one breath that it has caught up, and that it has not.
+        stopSending(to: member)
+        noteRepetition(for: member)
         let producer = SnapshotProducer(
             reader, term: core.term, transfer: offer.transfer, chunkBytes: options.snapshotChunkBytes)
-        sending[member] = SnapshotSender(to: member, offer, producer, options: options, now: now)
+        sending[member] = SnapshotSender(
+            to: member, offer, producer, options: options, doublings: repetitions.doublings(for: member), now: now)
         peers.openSnapshotConnection(to: member)
         logger.notice(
             "sending a snapshot",
             metadata: ["to": "\(label(of: member))", "index": "\(offer.index)", "bytes": "\(offer.estimatedBytes)"])
     }
+
+    /// A snapshot that the log outruns would be sent for ever, and no line would say why the member never catches up.
+    private func noteRepetition(for member: MemberID) {
+        guard let repetition = repetitions.needed(by: member, logBytes: log.bytesOnDisk) else { return }
+        board.count { $0.snapshotsRepeated += 1 }
+        logger.warning(
+            """
+            the log outran a snapshot, which is sent again, faster and with more of the log kept: a larger \
+            -log-retention-max or -snapshot-rate avoids that
+            """,
+            metadata: [
+                "to": "\(label(of: member))", "repetition": "\(repetition)", "log_bytes": "\(log.bytesOnDisk)",
+            ])
+    }
+
+    /// What members whose snapshot was outrun will ask for, while the disk has room to spare.
+    var neededAgain: LogIndex? {
+        guard freeBytes / Self.freeBytesForOutrun >= options.minFreeBytes else { return nil }
+        let logBytes = log.bytesOnDisk
+        return core.progressOfPeers.compactMap { peer in
+            guard let kept = repetitions.logBytesKept(for: peer.member, beyond: options.logRetentionMaxBytes),
+                logBytes < kept
+            else { return nil }
+            if let sender = sending[peer.member] { return sender.offer.index }
+            return peer.silence < UInt64(options.raft.electionTicks.upperBound) ? peer.match : nil
+        }.min()
+    }
+
+    /// More of the log is kept for them while so many times the space is free that writes need.
+    private static let freeBytesForOutrun: UInt64 = 4
 
     func snapshotConnection(to member: MemberID, isOpen: Bool) {
         guard let sender = sending[member] else { return }
@@ -40,7 +74,13 @@ extension NodeShell {
 
     private func snapshotAnswered(by member: MemberID, _ reply: SnapshotReply) {
         guard let sender = sending[member], sender.offer.transfer == reply.transfer else { return }
-        switch sender.answered(reply.outcome, now) {
+        let verdict: SnapshotSender.Verdict
+        do throws(PeerViolation) {
+            verdict = try sender.answered(reply.outcome, now)
+        } catch {
+            return refuse(member, error)
+        }
+        switch verdict {
         case .goesOn: break
         case .installed(let index):
             board.count { counters in
@@ -55,6 +95,7 @@ extension NodeShell {
                     "compressed": "\(sender.wireBytes)",
                 ])
             stopSending(to: member)
+            repetitions.installed(at: member, last: core.lastIndex)
             core.snapshotEnded(for: member, installed: index)
         case .over:
             logger.warning("the snapshot was given up by its receiver", metadata: ["by": "\(label(of: member))"])
@@ -102,6 +143,10 @@ extension NodeShell {
     }
 
     func tickSnapshots() {
+        repetitions.forget { member, goal in
+            guard let peer = core.progressOfPeers.first(where: { $0.member == member }) else { return true }
+            return !peer.isInstalling && peer.match >= goal
+        }
         for sender in sendersInOrder where !sender.tick(now, options) {
             let member = sender.member
             logger.warning("the receiver of a snapshot does not answer", metadata: ["member": "\(label(of: member))"])
@@ -133,7 +178,7 @@ extension NodeShell {
     func handleSnapshot(_ input: SnapshotMessage) {
         switch input.message {
         case .snapshotOffer(let offer): snapshotOffered(offer)
-        case .snapshotChunk(let chunk): snapshotChunkCame(chunk)
+        case .snapshotChunk(let chunk): snapshotChunkCame(chunk, from: input.from)
         case .snapshotEnd(let end):
             receiving?.ended(end, now)
             completeReceiving()
@@ -165,8 +210,14 @@ extension NodeShell {
         core.replyToSnapshot(offer.transfer, .wants(sequence: 1))
     }
 
-    private func snapshotChunkCame(_ chunk: SnapshotChunk) {
-        guard let receiver = receiving, receiver.accept(chunk, now) else { return }
+    private func snapshotChunkCame(_ chunk: SnapshotChunk, from member: MemberID) {
+        guard let receiver = receiving else { return }
+        do throws(PeerViolation) {
+            guard try receiver.accept(chunk, now) else { return }
+        } catch {
+            return refuse(member, error)
+        }
+        guard hasRoom(for: receiver) else { return giveUpReceiving(Self.noRoom) }
         executor.submit(.snapshot) { [inbox, intake = receiver.intake, serial = receiver.serial] in
             do throws(SnapshotIntake.Failure) {
                 try intake.takeIn(chunk)
@@ -181,6 +232,20 @@ extension NodeShell {
                 }
             }
         }
+    }
+
+    private static let noRoom = "the disk has no room for more of it"
+
+    /// An offer's estimate binds nobody, and others write to the disk as well.
+    private func hasRoom(for receiver: SnapshotReceiver) -> Bool {
+        freeBytes >= options.minFreeBytes + receiver.unmeasuredBytes
+    }
+
+    /// Free space was measured anew.
+    func snapshotRoomMeasured() {
+        guard let receiver = receiving, receiver.phase == .receiving else { return }
+        receiver.roomMeasured()
+        if !hasRoom(for: receiver) { giveUpReceiving(Self.noRoom) }
     }
 
     func snapshotTakenIn(_ serial: UInt64, _ sequence: UInt64, rawBytes: UInt64) {
@@ -206,6 +271,12 @@ extension NodeShell {
         guard let receiver = receiving, let end = receiver.completed else { return }
         guard receiver.intake.matches(end) else {
             return giveUpReceiving("what was received is not what was sent")
+        }
+        guard let configuration = receiver.intake.configuration else {
+            return giveUpReceiving("it has no configuration of the cluster")
+        }
+        guard core.incarnation == .zero || configuration.incarnation == core.incarnation else {
+            return giveUpReceiving("it is the state of another cluster")
         }
         receiver.phase = .waiting
     }

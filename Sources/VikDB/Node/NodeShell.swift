@@ -29,6 +29,8 @@ package final class NodeShell {
     private var toldPeers: [Member]?
     /// Nodes that may be members which this node has yet to hear of.
     var acquaintances: [Member] = []
+    /// What members did that no member may, as logged.
+    var violations = NotedViolations()
     /// Of this node's membership, what was last logged.
     var isRemovalNoted = false
     var metrics = NodeMetrics()
@@ -68,6 +70,8 @@ package final class NodeShell {
     var sending: [MemberID: SnapshotSender] = [:]
     var receiving: SnapshotReceiver?
     var snapshotSerial: UInt64 = 0
+    /// Receivers of snapshots that have not caught up since.
+    var repetitions = SnapshotRepetitions()
     /// The log found no room to begin after the snapshot that has replaced the engine's state.
     var isResetRefused = false
     /// The log may drop what is at or before this index, as last told to it.
@@ -138,7 +142,7 @@ package final class NodeShell {
         case .write(let command, let token, let sink): admitWrite(command, token: token, sink: sink)
         case .read(let query, let consistency, let token, let sink):
             admitRead(query, consistency, token: token, sink: sink)
-        case .message(let message, let member, let store): core.step(message, from: member, store: store)
+        case .message(let message, let member, let store): step(message, from: member, store: store)
         case .peerConnected(let hello): connected(hello)
         case .peerDisconnected(let member): core.disconnected(member)
         case .appendsOpened(let member): core.setAppends(to: member, areCutOff: false)
@@ -266,7 +270,7 @@ package final class NodeShell {
         for outgoing in ready.messages { peers.send(outgoing.message, to: outgoing.to) }
         if let group = ready.persist { persist(group) }
         for fetch in ready.fetches { submitFetch(fetch) }
-        if let read = ready.confirmedRead, read.context == readContext { reads.confirm(at: read.index) }
+        if let read = ready.confirmedRead, read.context == readContext { confirmReads(at: read.index) }
         if ready.lostLeadership {
             abandonWrites()
             abandonChanges()
@@ -470,7 +474,7 @@ package final class NodeShell {
         let retention = LogRetention(
             flushed: engine.flushed.index, last: core.lastIndex, tailEntries: options.logTailEntries,
             tailStart: log.firstIndex(keepingBytes: Int(options.logTailBytes)), neededByPeers: neededByPeers,
-            logBytes: log.bytesOnDisk, maxLogBytes: options.logRetentionMaxBytes)
+            neededAgain: neededAgain, logBytes: log.bytesOnDisk, maxLogBytes: options.logRetentionMaxBytes)
         guard retention.discardable > discardable else { return }
         discardable = retention.discardable
         executor.submit(.log) { [log, discardable] in log.allowDiscard(through: discardable) }
@@ -489,6 +493,7 @@ package final class NodeShell {
     private func noteFreeSpace(_ bytes: UInt64) {
         let wasFull = isDiskFull
         freeBytes = bytes
+        snapshotRoomMeasured()
         if bytes >= options.minFreeBytes { core.logHasRoom() }
         if isDiskFull != wasFull {
             logger.warning(

@@ -19,6 +19,8 @@ struct PendingReads {
     private var gathering: Deque<Pending> = []
     private var asking: Deque<Pending> = []
     private var confirmed: Deque<Confirmed> = []
+    /// Their indexes never decrease, as they do not unless a leader lies.
+    private var isInOrder = true
     private(set) var count = 0
 
     var isGathering: Bool { !gathering.isEmpty }
@@ -36,11 +38,18 @@ struct PendingReads {
     }
 
     /// The read index is known.
-    mutating func confirm(at index: LogIndex) {
-        guard !asking.isEmpty else { return }
-        precondition(confirmed.last.map { $0.index <= index } ?? true, "read indexes never decrease")
+    ///
+    /// - Returns: the index of reads that still wait, if it is higher than this one: no true leader says so. Each of them
+    ///   goes by its own index all the same.
+    mutating func confirm(at index: LogIndex) -> LogIndex? {
+        guard !asking.isEmpty else { return nil }
+        if confirmed.isEmpty { isInOrder = true }
+        let highest = confirmed.last.map(\.index) ?? 0
         confirmed.append(Confirmed(index: index, reads: asking))
         asking.removeAll()
+        guard highest > index else { return nil }
+        isInOrder = false
+        return highest
     }
 
     /// Reads whose index is applied: only now may a view be opened for them.
@@ -49,6 +58,10 @@ struct PendingReads {
         while let first = confirmed.first, first.index <= applied {
             servable.append(contentsOf: first.reads)
             confirmed.removeFirst()
+        }
+        if !isInOrder {
+            for group in confirmed where group.index <= applied { servable.append(contentsOf: group.reads) }
+            confirmed.removeAll { $0.index <= applied }
         }
         count -= servable.count
         return servable

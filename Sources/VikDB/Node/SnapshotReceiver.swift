@@ -13,6 +13,8 @@ final class SnapshotIntake: Sendable {
     private struct State: ~Copyable {
         var writer: SnapshotWriter?
         var decompressor = ChunkDecompressor()
+        /// Decoded as soon as it has come, so that nothing is put in the place of the own state without one.
+        var configuration: Configuration?
         var totals = SnapshotEnd(term: 0, transfer: 0, chunks: 0, records: 0, rawBytes: 0, checksum: 0)
     }
 
@@ -50,6 +52,13 @@ final class SnapshotIntake: Sendable {
                 case .malformed(let reason): throw .malformed("chunk \(chunk.sequence): \(reason)")
                 }
             }
+            if state.configuration == nil, let stored = state.writer!.configuration {
+                do throws(WireError) {
+                    state.configuration = try Configuration(from: ByteBuffer(bytes: stored))
+                } catch {
+                    throw .malformed("chunk \(chunk.sequence): its configuration does not decode: \(error)")
+                }
+            }
             state.totals.chunks += 1
             state.totals.rawBytes += UInt64(raw.readableBytes)
             state.totals.checksum = Checksum.crc32Combine(
@@ -66,10 +75,12 @@ final class SnapshotIntake: Sendable {
         }
     }
 
+    /// The cluster's, as far as it has been taken in.
+    var configuration: Configuration? { state.withLock { $0.configuration } }
+
     /// Puts the snapshot in the place of the engine's state. A job of the background lane.
     func install(term: Term) throws(StorageError) {
         try state.withLock { state throws(StorageError) in
-            if state.writer == nil { state.writer = engine.snapshotWriter(for: index) }
             try engine.install(state.writer!, at: FlushedPosition(index: index, term: term))
         }
     }
@@ -102,6 +113,9 @@ final class SnapshotReceiver {
     private(set) var rawBytes: UInt64 = 0
     private var end: SnapshotEnd?
     private(set) var movedAt: UInt64
+    /// Of records that were accepted: all, and those of them that the free space as last measured may not show yet.
+    private var acceptedBytes: UInt64 = 0
+    private(set) var unmeasuredBytes: UInt64 = 0
 
     init(_ offer: SnapshotOffer, serial: UInt64, engine: Engine, now: UInt64) {
         self.offer = offer
@@ -114,14 +128,24 @@ final class SnapshotReceiver {
         min(100, Int(rawBytes * 100 / max(1, offer.estimatedBytes)))
     }
 
-    /// Whether `chunk` is the next one; it is then to be taken in.
-    func accept(_ chunk: SnapshotChunk, _ now: UInt64) -> Bool {
-        guard phase == .receiving, chunk.transfer == offer.transfer, chunk.sequence == nextSequence, end == nil else {
-            return false
+    /// Whether `chunk` is the next one; it is then to be taken in. Those that wait for that are in memory, so no sender may
+    /// send more of them than the window has.
+    func accept(_ chunk: SnapshotChunk, _ now: UInt64) throws(PeerViolation) -> Bool {
+        guard phase == .receiving, chunk.transfer == offer.transfer, end == nil else { return false }
+        guard chunk.sequence <= takenIn + UInt64(WireLimits.maxSnapshotWindow) else {
+            throw .chunkBeyondWindow(sequence: chunk.sequence, takenIn: takenIn)
         }
+        guard chunk.sequence == nextSequence else { return false }
         nextSequence += 1
+        acceptedBytes += UInt64(chunk.rawBytes)
+        unmeasuredBytes += UInt64(chunk.rawBytes)
         movedAt = now
         return true
+    }
+
+    /// Free space was measured: it tells of what was written by then.
+    func roomMeasured() {
+        unmeasuredBytes = acceptedBytes - rawBytes
     }
 
     func tookIn(_ sequence: UInt64, rawBytes: UInt64, _ now: UInt64) {
@@ -132,7 +156,7 @@ final class SnapshotReceiver {
     }
 
     func ended(_ end: SnapshotEnd, _ now: UInt64) {
-        guard phase == .receiving, end.transfer == offer.transfer, end.chunks + 1 == nextSequence else { return }
+        guard phase == .receiving, end.transfer == offer.transfer, end.chunks == nextSequence - 1 else { return }
         self.end = end
         movedAt = now
     }

@@ -44,14 +44,18 @@ final class SnapshotSender {
     private(set) var rawBytes: UInt64 = 0
     private(set) var wireBytes: UInt64 = 0
 
+    /// - Parameter doublings: of the rate that an operator chose.
     init(
-        to member: MemberID, _ offer: SnapshotOffer, _ producer: SnapshotProducer, options: NodeOptions, now: UInt64
+        to member: MemberID, _ offer: SnapshotOffer, _ producer: SnapshotProducer, options: NodeOptions,
+        doublings: Int, now: UInt64
     ) {
         self.member = member
         self.offer = offer
         self.producer = producer
         maxWindow = options.snapshotWindow
-        bytesPerTick = options.snapshotBytesPerSecond.map { max(1, $0 * options.tickMilliseconds / 1_000) }
+        bytesPerTick = options.snapshotBytesPerSecond.map {
+            max(1, $0 * options.tickMilliseconds / 1_000) << doublings
+        }
         movedAt = now
     }
 
@@ -113,17 +117,21 @@ final class SnapshotSender {
         }
     }
 
-    func answered(_ outcome: SnapshotReply.Outcome, _ now: UInt64) -> Verdict {
+    /// Takes an answer of the receiver; of one that no receiver gives nothing.
+    func answered(_ outcome: SnapshotReply.Outcome, _ now: UInt64) throws(PeerViolation) -> Verdict {
         switch outcome {
         case .refused: return .over
         case .installed(let index): return index >= offer.index ? .installed(index) : .over
         case .wants(let sequence):
+            guard sequence <= nextSequence else {
+                throw .wantsUnknownChunk(sequence: sequence, next: nextSequence)
+            }
             let firstKept = window.first?.sequence ?? nextSequence
             // It has everything, and takes its time to install it.
             if end != nil, sequence == nextSequence { movedAt = now }
-            guard sequence >= firstKept, sequence <= nextSequence else {
+            guard sequence >= firstKept else {
                 // Behind the window: the receiver lost what it had. Late answers to what was resent say nothing.
-                return sequence < firstKept && sentThrough == nil ? .over : .goesOn
+                return sentThrough == nil ? .over : .goesOn
             }
             while let first = window.first, first.sequence < sequence {
                 rawBytes += UInt64(first.rawBytes)

@@ -50,6 +50,10 @@ package struct NodeCounters: Sendable, Equatable {
     package var snapshotRawBytes: UInt64 = 0
     package var snapshotWireBytes: UInt64 = 0
     package var snapshotsInstalled = 0
+    /// Snapshots that were installed, and needed again before their receiver had caught up.
+    package var snapshotsRepeated = 0
+    /// Messages refused because no member sends them that keeps to Raft.
+    package var peerViolations = 0
 
     package init() {}
 }

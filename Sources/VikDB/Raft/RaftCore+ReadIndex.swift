@@ -84,7 +84,7 @@ extension RaftCore {
     mutating func stepReadIndexReply(_ reply: ReadIndexReply, from: MemberID) {
         guard role == .follower, from == leader else { return }
         // The leader has committed this much; as far as the logs are known to agree, so has this node.
-        commit = max(commit, min(reply.index, verified))
+        if !isInstalling { commit = max(commit, min(reply.index, verified)) }
         confirm(context: reply.context, index: reply.index)
     }
 

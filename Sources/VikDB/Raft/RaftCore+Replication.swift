@@ -196,7 +196,7 @@ extension RaftCore {
 
     // MARK: Follower
 
-    /// Follows the leader of the current term.
+    /// Follows the leader of the current term. That it is the only one, ``violation(of:from:)`` has seen to.
     mutating func follow(_ newLeader: MemberID) {
         precondition(role != .leader, "two leaders in term \(term): \(id) and \(newLeader)")
         if role != .follower {
@@ -210,7 +210,8 @@ extension RaftCore {
 
     mutating func stepHeartbeat(_ heartbeat: Heartbeat, from: MemberID) {
         follow(from)
-        commit = max(commit, min(heartbeat.commit, verified))
+        // What is being installed must still be ahead of it when that is done.
+        if !isInstalling { commit = max(commit, min(heartbeat.commit, verified)) }
         let reply = HeartbeatReply(term: term, round: heartbeat.round, verified: min(verified, log.lastIndex))
         sendOnceTermIsDurable(.heartbeatReply(reply), to: from)
         askAgainIfUnanswered()

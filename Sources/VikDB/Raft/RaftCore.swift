@@ -145,7 +145,9 @@ package struct RaftCore {
     }
 
     /// Takes a message from the store `sender` of member `from`.
-    package mutating func step(_ message: Message, from: MemberID, store sender: StoreID) {
+    ///
+    /// - Throws: what the message says that no member can; then nothing has changed.
+    package mutating func step(_ message: Message, from: MemberID, store sender: StoreID) throws(PeerViolation) {
         guard from != id, shownStores[from] == sender, message.term <= WireLimits.maxTerm else { return }
         // Terms grow by one an election. A leap would use up all there are, on every disk, at one message's word.
         guard message.term <= term + Self.maxTermLeap else { return }
@@ -158,6 +160,7 @@ package struct RaftCore {
             stepStale(message, from: from)
             return
         }
+        if let violation = violation(of: message, from: from) { throw violation }
         if message.term > term, !isGrantedPreVote(message) {
             becomeFollower(term: message.term, leader: nil)
         }

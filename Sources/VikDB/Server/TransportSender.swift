@@ -21,6 +21,10 @@ final class TransportSender: PeerSender {
         transport?.closeSnapshotConnection(to: member)
     }
 
+    func refuse(_ member: MemberID, reason: String) {
+        transport?.refuse(member, reason: reason)
+    }
+
     func flush() {
         transport?.flush()
     }

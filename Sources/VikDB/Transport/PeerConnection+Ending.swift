@@ -28,7 +28,15 @@ extension PeerConnection {
 
         var isViolation: Bool { cause == Self.violationCause }
 
+        /// The node refuses what the peer says, well-formed as it is.
+        static func refused(_ reason: String) -> Ending {
+            Ending(cause: refusalCause, detail: reason)
+        }
+
+        var isRefusal: Bool { cause == Self.refusalCause }
+
         private static let violationCause = "broke the protocol"
+        private static let refusalCause = "the peer's message is refused"
     }
 }
 

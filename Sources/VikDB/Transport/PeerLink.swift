@@ -74,6 +74,11 @@ final class PeerLink: PeerConnectionOwner {
         }
     }
 
+    /// Ends the connection, if there is one; the peer is dialled again after a pause.
+    func end(_ ending: PeerConnection.Ending) {
+        if case .connected(let connection) = state { connection.end(ending) }
+    }
+
     // MARK: Sending
 
     func send(_ message: Message) {
@@ -134,7 +139,8 @@ final class PeerLink: PeerConnectionOwner {
     }
 
     private func retry(after ending: PeerConnection.Ending) {
-        if trouble != ending.cause {
+        // Who refuses a peer has said so.
+        if trouble != ending.cause, !ending.isRefusal {
             trouble = ending.cause
             logger.warning("not connected to the peer: \(ending)")
         }

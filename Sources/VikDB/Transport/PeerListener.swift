@@ -60,6 +60,11 @@ final class PeerListener: PeerConnectionOwner {
         }
     }
 
+    /// Ends the connections that a member has dialled.
+    func end(_ ending: PeerConnection.Ending, ofMember member: MemberID) {
+        for (key, connection) in accepted where key.member == member { connection.end(ending) }
+    }
+
     func stop() {
         isStopped = true
         for connection in Array(strangers.values) + Array(accepted.values) {

@@ -25,6 +25,12 @@ package final class PeerTransport {
             snapshot?.hurry()
         }
 
+        func end(_ ending: PeerConnection.Ending) {
+            control.end(ending)
+            bulk.end(ending)
+            snapshot?.end(ending)
+        }
+
         func stop(_ ending: PeerConnection.Ending) {
             control.stop(ending)
             bulk.stop(ending)
@@ -120,6 +126,14 @@ package final class PeerTransport {
         let snapshot = links[member]?.snapshot
         links[member]?.snapshot = nil
         snapshot?.stop(.notNeeded)
+    }
+
+    /// Ends all connections to and from a peer that said what no peer may. Those that this node dials it dials again after
+    /// the usual pause, and so does the peer.
+    package func refuse(_ member: MemberID, reason: String) {
+        let ending = PeerConnection.Ending.refused(reason)
+        links[member]?.end(ending)
+        listener.end(ending, ofMember: member)
     }
 
     /// Queues a message for the next ``flush()``; dropped if the peer is not connected or reads too slowly.

@@ -59,10 +59,13 @@ final class ShellHarness {
     var core: RaftCore { shell.core }
     var status: NodeStatus { board.status }
     var metrics: NodeMetrics { board.metrics }
+    var counters: NodeCounters { board.counters }
     var failure: StorageError? { shell.failure }
 
     /// What it has logged, but for metadata.
-    var lines: [String] { log.lines.withLock { $0 } }
+    var lines: [String] { log.lines.withLock { $0.map(\.text) } }
+    /// With it.
+    var detailedLines: [String] { log.lines.withLock { $0.map { $0.text + $0.metadata } } }
 
     // MARK: Time and jobs
 
@@ -253,7 +256,7 @@ private final class HeldInbox: NodeInbox {
 
 /// Keeps the lines of a log.
 private final class LineRecorder: LogHandler, Sendable {
-    let lines = Mutex<[String]>([])
+    let lines = Mutex<[(text: String, metadata: String)]>([])
 
     var logLevel: Logger.Level {
         get { .info }
@@ -270,18 +273,24 @@ private final class LineRecorder: LogHandler, Sendable {
     }
 
     func log(event: LogEvent) {
-        lines.withLock { $0.append("\(event.level) \(event.message)") }
+        let metadata = event.metadata.map { " \($0)" } ?? ""
+        lines.withLock { $0.append(("\(event.level) \(event.message)", metadata)) }
     }
 }
 
 /// What the node sent, until the test takes it.
 final class RecordedPeers: PeerSender {
     private var sent: [(message: Message, member: MemberID)] = []
+    /// How many it has opened so far.
+    private(set) var snapshotConnections = 0
+    /// Whom the node refused, and why.
+    private(set) var refused: [(member: MemberID, reason: String)] = []
 
     func send(_ message: Message, to member: MemberID) { sent.append((message, member)) }
     func setPeers(_ members: [Member]) {}
-    func openSnapshotConnection(to member: MemberID) {}
+    func openSnapshotConnection(to member: MemberID) { snapshotConnections += 1 }
     func closeSnapshotConnection(to member: MemberID) {}
+    func refuse(_ member: MemberID, reason: String) { refused.append((member, reason)) }
     func flush() {}
 
     /// Messages to one member.

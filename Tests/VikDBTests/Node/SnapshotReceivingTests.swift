@@ -6,34 +6,6 @@ import VikWire
 
 /// A follower that is sent a snapshot, as its parts come, and as they do not (snapshot-chunks).
 @Suite struct SnapshotReceivingTests {
-    /// What a leader sends: the configuration and one value, in two chunks.
-    private struct Sent {
-        let offer: SnapshotOffer
-        let chunks: [SnapshotChunk]
-        let end: SnapshotEnd
-
-        init(_ transfer: UInt64, term: Term = 1, index: LogIndex, value: [UInt8], _ configuration: Configuration) {
-            offer = SnapshotOffer(term: term, transfer: transfer, index: index, indexTerm: term, estimatedBytes: 200)
-            let records = [
-                TestRecord.chunk(
-                    TestRecord(
-                        space: 0, key: Array("configuration".utf8), index: 1,
-                        value: Array(configuration.encoded().readableBytesView))),
-                TestRecord.chunk(TestRecord(key: Array("key".utf8), index: index, value: value)),
-            ]
-            chunks = records.enumerated().map { offset, bytes in
-                SnapshotChunk(
-                    term: term, transfer: transfer, sequence: UInt64(offset + 1), encoding: .stored,
-                    rawBytes: UInt32(bytes.readableBytes), rawChecksum: Checksum.crc32(bytes), bytes: bytes)
-            }
-            var all = records[0]
-            all.writeImmutableBuffer(records[1])
-            end = SnapshotEnd(
-                term: term, transfer: transfer, chunks: 2, records: 2, rawBytes: UInt64(all.readableBytes),
-                checksum: Checksum.crc32(all))
-        }
-    }
-
     /// A follower of member 2 whose log has one entry.
     private static func follower(on fileSystem: MemoryFileSystem = MemoryFileSystem()) throws -> ShellHarness {
         let node = try ShellHarness(members: 3, fileSystem: fileSystem)
@@ -45,8 +17,8 @@ import VikWire
 
     private static func snapshot(
         _ transfer: UInt64, term: Term = 1, index: LogIndex = 50, value: [UInt8] = [1], for node: ShellHarness
-    ) -> Sent {
-        Sent(transfer, term: term, index: index, value: value, node.configuration)
+    ) -> SentSnapshot {
+        SentSnapshot(transfer, term: term, index: index, value: value, node.configuration)
     }
 
     private static func expectState(_ value: [UInt8], through index: LogIndex, _ node: ShellHarness) throws {
@@ -110,7 +82,7 @@ import VikWire
         let fileSystem = MemoryFileSystem()
         let node = try Self.follower(on: fileSystem)
         let files = try fileSystem.list("/tables")
-        func begin(_ transfer: UInt64) -> Sent {
+        func begin(_ transfer: UInt64) -> SentSnapshot {
             let sent = Self.snapshot(transfer, for: node)
             #expect(node.answers(to: .snapshotOffer(sent.offer)) == [.wants(sequence: 1)])
             return sent
@@ -142,7 +114,7 @@ import VikWire
         try Self.expectState([1], through: 50, node)
     }
 
-    private func take(_ sent: Sent, _ node: ShellHarness, from leader: Int = 2) throws {
+    private func take(_ sent: SentSnapshot, _ node: ShellHarness, from leader: Int = 2) throws {
         for chunk in sent.chunks { _ = node.answers(to: .snapshotChunk(chunk), from: leader) }
         #expect(node.answers(to: .snapshotEnd(sent.end), from: leader) == [.installed(sent.offer.index)])
     }
@@ -220,6 +192,114 @@ import VikWire
         #expect(node.answers(to: .snapshotOffer(sent.offer)) == [.refused])
         node.handle(.freeSpace(bytes: needed))
         #expect(node.answers(to: .snapshotOffer(sent.offer)) == [.wants(sequence: 1)])
+    }
+    // MARK: Senders that are not what they should be
+
+    /// Memory is bounded by the window, whatever a sender sends.
+    @Test func chunksBeyondTheWindowAreRefused() throws {
+        let node = try Self.follower()
+        let sent = Self.snapshot(7, for: node)
+        _ = node.answers(to: .snapshotOffer(sent.offer))
+        func chunk(_ sequence: Int) -> Message {
+            var chunk = sent.chunks[0]
+            chunk.sequence = UInt64(sequence)
+            return .snapshotChunk(chunk)
+        }
+        let window = WireLimits.maxSnapshotWindow
+        for dropped in [2, window] { #expect(node.answers(to: chunk(dropped)) == []) }
+        #expect(node.peers.refused.isEmpty)
+        for refused in [window + 1, window + 2, 1 << 48] { #expect(node.answers(to: chunk(refused)) == []) }
+        #expect(node.peers.refused.count == 3 && node.failure == nil)
+        // It moves with what is taken in.
+        _ = node.answers(to: .snapshotChunk(sent.chunks[0]))
+        #expect(node.answers(to: chunk(window + 1)) == [] && node.peers.refused.count == 3)
+        #expect(node.answers(to: chunk(window + 2)) == [] && node.peers.refused.count == 4)
+        _ = node.answers(to: .snapshotChunk(sent.chunks[1]))
+        #expect(node.answers(to: .snapshotEnd(sent.end)) == [.installed(50)])
+    }
+
+    @Test(arguments: [0, 3, .max - 1, .max] as [UInt64])
+    func anEndWithAnotherNumberOfChunksIsDropped(chunks: UInt64) throws {
+        let node = try Self.follower()
+        let sent = Self.snapshot(7, for: node)
+        _ = node.answers(to: .snapshotOffer(sent.offer))
+        var end = sent.end
+        end.chunks = chunks
+        for chunk in sent.chunks {
+            #expect(chunks == 0 || node.answers(to: .snapshotEnd(end)) == [])
+            _ = node.answers(to: .snapshotChunk(chunk))
+        }
+        #expect(node.answers(to: .snapshotEnd(end)) == [])
+        #expect(node.answers(to: .snapshotEnd(sent.end)) == [.installed(50)])
+    }
+
+    /// Without members there is no cluster to go on with: nothing is replaced.
+    @Test func oneWithoutAConfigurationIsRefused() throws {
+        let fileSystem = MemoryFileSystem()
+        let node = try Self.follower(on: fileSystem)
+        let files = try fileSystem.list("/tables")
+        let value = TestRecord(key: Array("key".utf8), index: 50, value: [1])
+        try expectRefused(SentSnapshot(1, index: 50, [value]), node)
+        func stored(_ value: [UInt8], key: String = "configuration", index: LogIndex = 1) -> TestRecord {
+            TestRecord(space: 0, key: Array(key.utf8), index: index, value: value)
+        }
+        let configuration = Array(node.configuration.encoded().readableBytesView)
+        let noMembers = Array(configuration.prefix(16)) + [0, 0]
+        var stranger = node.configuration
+        stranger.incarnation = Incarnation(high: 9, low: 9)
+        for (transfer, record) in [
+            stored(configuration, key: "configuratio"), stored([]), stored(noMembers), stored(configuration + [0]),
+            stored(configuration, index: 51), stored(configuration, index: 0),
+            stored(Array(stranger.encoded().readableBytesView)),
+        ].enumerated() {
+            try expectRefused(SentSnapshot(UInt64(2 + transfer), index: 50, [record, value]), node)
+        }
+        #expect(try fileSystem.list("/tables") == files, "nothing is left behind")
+        let good = Self.snapshot(20, for: node)
+        #expect(node.answers(to: .snapshotOffer(good.offer)) == [.wants(sequence: 1)])
+        try take(good, node)
+        try Self.expectState([1], through: 50, node)
+    }
+
+    /// Refused at its first wrong part, or at its end.
+    private func expectRefused(_ sent: SentSnapshot, _ node: ShellHarness) throws {
+        #expect(node.answers(to: .snapshotOffer(sent.offer)) == [.wants(sequence: 1)])
+        var answers: [SnapshotReply.Outcome] = []
+        for chunk in sent.chunks where answers.last != .refused { answers += node.answers(to: .snapshotChunk(chunk)) }
+        if answers.last != .refused { answers += node.answers(to: .snapshotEnd(sent.end)) }
+        #expect(answers.last == .refused, "transfer \(sent.offer.transfer)")
+        #expect(node.failure == nil && node.core.lastIndex == 1 && node.core.mayServeReads)
+    }
+
+    /// The estimate of an offer binds nobody: the room that there is is looked at for every chunk, and when it is measured.
+    @Test func givenUpWhenTheRoomEnds() throws {
+        let node = try Self.follower()
+        let sent = Self.snapshot(7, for: node)
+        let (first, second) = (UInt64(sent.chunks[0].rawBytes), UInt64(sent.chunks[1].rawBytes))
+        let least = ShellHarness.impatient.minFreeBytes
+        let estimate = sent.offer.estimatedBytes
+        #expect(estimate < first + second)
+        // Room for the estimate, not for what comes.
+        node.handle(.freeSpace(bytes: least + first + second - 1))
+        _ = node.answers(to: .snapshotOffer(sent.offer))
+        #expect(node.answers(to: .snapshotChunk(sent.chunks[0])) == [.wants(sequence: 2)])
+        #expect(node.answers(to: .snapshotChunk(sent.chunks[1])) == [.refused])
+        // Somebody else takes the room meanwhile.
+        node.handle(.freeSpace(bytes: least + first + second))
+        _ = node.answers(to: .snapshotOffer(Self.snapshot(8, for: node).offer))
+        node.handle(.freeSpace(bytes: least - 1))
+        node.run(.snapshot, .log)
+        #expect(
+            node.peers.take(to: 2).contains(
+                .snapshotReply(SnapshotReply(term: 1, transfer: 8, outcome: .refused))))
+        // What is written shows in the next measurement, and is not counted twice.
+        node.handle(.freeSpace(bytes: least + first))
+        let last = Self.snapshot(9, for: node)
+        _ = node.answers(to: .snapshotOffer(last.offer))
+        _ = node.answers(to: .snapshotChunk(last.chunks[0]))
+        node.handle(.freeSpace(bytes: least + second))
+        _ = node.answers(to: .snapshotChunk(last.chunks[1]))
+        #expect(node.answers(to: .snapshotEnd(last.end)) == [.installed(50)])
     }
 }
 

@@ -12,6 +12,7 @@ struct RaftFuzzPlan {
     let pauses: Double
     let wipes: Double
     let proposals: Double
+    let forgeries: Double
 
     init(using random: inout SplitMix64) {
         members = [1, 2, 3, 3, 3, 5, 5, 7].randomElement(using: &random)!
@@ -23,6 +24,7 @@ struct RaftFuzzPlan {
         cuts = [0, 0.01, 0.03].randomElement(using: &random)!
         pauses = [0, 0.003].randomElement(using: &random)!
         proposals = 0.4
+        forgeries = [0, 0.02].randomElement(using: &random)!
         wipes = members >= 3 ? [0, 0.3].randomElement(using: &random)! : 0
     }
 
@@ -30,7 +32,7 @@ struct RaftFuzzPlan {
     private init(healing plan: RaftFuzzPlan) {
         members = plan.members
         (loss, duplication, maxDelay, maxDiskDelay) = (0, 0, 1, 0)
-        (crashes, cuts, pauses, wipes, proposals) = (0, 0, 0, 0, 0)
+        (crashes, cuts, pauses, wipes, proposals, forgeries) = (0, 0, 0, 0, 0, 0)
     }
 
     var healed: RaftFuzzPlan { RaftFuzzPlan(healing: self) }
@@ -41,6 +43,7 @@ enum RaftFuzzEvent: Int, CaseIterable {
     case leaderElected, leaderDeposed, messageLost, messageDuplicated, staleTermDelivered
     case crashed, voteLostInCrash, groupTorn, diskWiped, storeRecorded, writeOvertaken
     case logTruncated, appendRejected, fetchServed, commandApplied, readConfirmed, readConfirmedByFollower
+    case forgeryRefused
 }
 
 /// How often each event happened. A plain value.

@@ -1,5 +1,6 @@
 import NIOCore
 import VikDB
+import VikTestSupport
 import VikWire
 
 /// A random network and random disks around RaftCores, with the invariants held against them after every input. Tick by
@@ -143,7 +144,7 @@ struct RaftFuzzWorld {
 
     private mutating func propose(at index: Int) throws(RaftInvariants.Violation) -> LogIndex? {
         let payloads = (0..<Int.random(in: 1...3, using: &random)).map { _ in
-            ByteBuffer(repeating: UInt8.random(in: .min ... .max, using: &random), count: 40)
+            Command.put(key: [1], value: [UInt8](repeating: .random(in: .min ... .max, using: &random), count: 28))
         }
         var first: LogIndex?
         try input(index) { first = $0.propose(payloads)?.first }
@@ -208,7 +209,30 @@ struct RaftFuzzWorld {
         }
         for flight in due.shuffled(using: &random) where isRunning(flight.to) {
             if flight.message.term < members[flight.to].node.core.term { count(.staleTermDelivered) }
-            try input(flight.to) { $0.step(flight.message, from: Names.member(flight.from + 1), store: flight.store) }
+            if chance(plan.forgeries) { try forge(flight) }
+            let takingReady = chance(0.7)
+            try run(flight.to) { node in
+                node.step(
+                    flight.message, from: Names.member(flight.from + 1), store: flight.store, takingReady: takingReady)
+            }
+        }
+    }
+
+    /// Another message arrives, with other integers. One that a member may have sent could break any promise; the others
+    /// change nothing.
+    private mutating func forge(_ flight: Flight) throws(RaftInvariants.Violation) {
+        guard let forged = ForgedMessages.random(flight.message, using: &random) else { return }
+        let (sender, before) = (Names.member(flight.from + 1), members[flight.to].node)
+        var trial = before
+        _ = trial.step(forged, from: sender, store: flight.store, takingReady: false)
+        guard let refusal = trial.takeRefusals().first else { return }
+        count(.forgeryRefused)
+        if "\(trial.core)" != "\(before.core)" {
+            try fail("member \(flight.to + 1) is changed by what it refuses: \(refusal)")
+        }
+        try run(flight.to) { node in
+            let sent = node.step(forged, from: sender, store: flight.store)
+            return node.takeRefusals() == [refusal] ? sent : []
         }
     }
 

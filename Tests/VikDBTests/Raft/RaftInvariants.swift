@@ -46,6 +46,9 @@ struct RaftInvariants {
         let member = members[index]
         let core = member.node.core
         if let violation = member.node.violations.first { try fail(violation) }
+        if let refusal = member.node.refusals.first {
+            try fail("member \(index + 1) refuses an honest message: \(refusal)")
+        }
         if core.term < member.seenTerm { try fail("member \(index + 1): the term went down") }
         if core.commit < member.seenCommit { try fail("member \(index + 1): the commit index went down") }
         if core.applicable > core.commit || core.commit > core.lastIndex {

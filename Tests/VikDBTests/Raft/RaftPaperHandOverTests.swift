@@ -125,16 +125,15 @@ extension RaftPaperTests {
     func timeoutNowOfOthers() {
         var subject = RaftSubject(term: 3)
         subject.step(.heartbeat(3), from: 2)
-        for (term, from) in [(2, 2), (1, 2), (3, 3)] as [(Term, Int)] {
-            #expect(subject.step(.timeoutNow(term), from: from).isEmpty)
-        }
+        for term in [2, 1] as [Term] { #expect(subject.step(.timeoutNow(term), from: 2).isEmpty) }
+        #expect(subject.refusal(of: .timeoutNow(3), from: 3) == .secondLeader(term: 3, leader: Names.member(2)))
         #expect(subject.core.role == .follower && subject.core.term == 3)
         // Of a term that nobody has led here yet: it is followed, and no more.
         #expect(subject.step(.timeoutNow(4), from: 3).isEmpty)
         #expect(subject.core.role == .follower && subject.core.term == 4)
 
         var leader = RaftSubject.leader()
-        leader.step(.timeoutNow(2), from: 2)
+        #expect(leader.refusal(of: .timeoutNow(2), from: 2) == .secondLeader(term: 2, leader: Names.member(1)))
         #expect(leader.core.isLeader && leader.core.term == 2)
     }
 

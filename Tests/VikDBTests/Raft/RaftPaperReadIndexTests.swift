@@ -10,7 +10,7 @@ extension RaftPaperTests {
         subject.elect()
         let read = subject.read()
         #expect(read.sent.heartbeats.isEmpty && subject.confirmedReads().isEmpty)
-        subject.answerHeartbeat(round: 1, from: 2)
+        subject.answerHeartbeat(from: 2)
         #expect(subject.confirmedReads().isEmpty && subject.core.isReadPending)
         let round = subject.match(4, from: 2).heartbeats
         #expect(round.map(\.round) == [1, 1])
@@ -84,7 +84,8 @@ extension RaftPaperTests {
         func answer(term: Term = 1, context: UInt64) -> Message {
             .readIndexReply(ReadIndexReply(term: term, context: context, index: 9))
         }
-        subject.step(answer(context: read.context), from: 3)
+        let refusal = subject.refusal(of: answer(context: read.context), from: 3)
+        #expect(refusal == .secondLeader(term: 1, leader: Names.member(2)))
         subject.step(answer(context: read.context + 1), from: 2)
         subject.step(answer(term: 0, context: read.context), from: 2)
         #expect(subject.confirmedReads().isEmpty && subject.core.isReadPending)
@@ -159,7 +160,8 @@ extension RaftPaperTests {
         var subject = RaftSubject()
         subject.elect()
         subject.match(2, from: 2)
-        subject.answerHeartbeat(round: 1_000, from: 2)
+        let answer = Message.heartbeatReply(HeartbeatReply(term: 2, round: 1_000, verified: 2))
+        #expect(subject.refusal(of: answer, from: 2) == .confirmsUnknown(round: 1_000, newest: 0))
         _ = subject.read()
         #expect(subject.confirmedReads().isEmpty)
     }

@@ -36,9 +36,9 @@ extension RaftPaperTests {
         #expect(subject.core.commit == 5)
         subject.match(6, from: 4)
         #expect(subject.core.commit == 6)
-        // Duplicates, late ones, and claims beyond the log move nothing.
+        // Duplicates, late ones, and claims beyond the log, which are refused, move nothing.
         subject.match(3, from: 3)
-        subject.match(900, from: 5)
+        #expect(subject.refusal(of: .matched(900, term: 2), from: 5) == .acknowledgesUnknown(900, last: 6))
         #expect(subject.core.commit == 6 && subject.core.applicable == 6)
     }
 

@@ -179,7 +179,11 @@ struct RaftScriptWorld {
     }
 
     private mutating func input(_ index: Int, _ body: (inout RaftCore) -> Void) {
-        take(nodes[index].input(body), from: index)
+        goOn(index, after: nodes[index].input(body))
+    }
+
+    private mutating func goOn(_ index: Int, after sent: [Outgoing]) {
+        take(sent, from: index)
         while !slow.contains(index), nodes[index].pending != nil { take(nodes[index].persist(), from: index) }
         for request in nodes[index].takeFetches() {
             let entries = [nodes[index].disk.entry(at: request.from)!]
@@ -201,7 +205,9 @@ struct RaftScriptWorld {
 
     private mutating func deliver(_ letter: Letter) {
         guard !down.contains(letter.to), !cut.contains([letter.from, letter.to]) else { return }
-        input(letter.to) { $0.step(letter.message, from: Names.member(letter.from + 1), store: letter.store) }
+        let sent = nodes[letter.to].step(
+            letter.message, from: Names.member(letter.from + 1), store: letter.store)
+        goOn(letter.to, after: sent)
     }
 
     private mutating func settle() throws(Mistake) {
@@ -254,6 +260,7 @@ struct RaftScriptWorld {
         }
         if core.configuration?.member(nodes[index].id)?.role == .learner { text += " learner" }
         for violation in nodes[index].violations { text += " VIOLATION \(violation)" }
+        for refusal in nodes[index].refusals { text += " REFUSAL \(refusal)" }
         return text
     }
 

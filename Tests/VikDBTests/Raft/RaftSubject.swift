@@ -66,7 +66,22 @@ struct RaftSubject {
 
     @discardableResult
     mutating func step(_ message: Message, from: Int, generation: Int = 1) -> [Outgoing] {
-        input { $0.step(message, from: Names.member(from), store: Names.store(from, generation: generation)) }
+        let sent = stepAny(message, from: from, generation: generation)
+        #expect(node.takeRefusals() == [])
+        return sent
+    }
+
+    /// - Returns: why the core refused the message; nil: it took it.
+    mutating func refusal(of message: Message, from: Int) -> PeerViolation? {
+        _ = stepAny(message, from: from)
+        return node.takeRefusals().first
+    }
+
+    private mutating func stepAny(_ message: Message, from: Int, generation: Int = 1) -> [Outgoing] {
+        var sent = node.step(message, from: Names.member(from), store: Names.store(from, generation: generation))
+        while !holdsDisk, node.pending != nil { sent += node.persist() }
+        #expect(node.violations.isEmpty)
+        return sent
     }
 
     @discardableResult

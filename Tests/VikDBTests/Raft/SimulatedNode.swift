@@ -19,6 +19,8 @@ struct SimulatedNode {
     private(set) var timesDeposed = 0
     /// Claims that were not durable when they left.
     private(set) var violations: [String] = []
+    /// Messages that no member sends which keeps to Raft.
+    private(set) var refusals: [PeerViolation] = []
 
     init(id: MemberID, disk: SimulatedDisk, options: RaftOptions, seed: UInt64) {
         self.id = id
@@ -32,6 +34,23 @@ struct SimulatedNode {
     mutating func input(takingReady: Bool = true, _ body: (inout RaftCore) -> Void) -> [Outgoing] {
         body(&core)
         return takingReady ? takeReady() : []
+    }
+
+    /// Gives the core a message. One that it refuses changes nothing.
+    mutating func step(
+        _ message: Message, from: MemberID, store: StoreID, takingReady: Bool = true
+    ) -> [Outgoing] {
+        do throws(PeerViolation) {
+            try core.step(message, from: from, store: store)
+        } catch {
+            refusals.append(error)
+        }
+        return takingReady ? takeReady() : []
+    }
+
+    mutating func takeRefusals() -> [PeerViolation] {
+        defer { refusals = [] }
+        return refusals
     }
 
     mutating func takeReady() -> [Outgoing] {

@@ -7,6 +7,33 @@ import VikWire
 
 /// Peers that come, move and go while a node runs, and peers that know better.
 @Suite struct TransportPeersTests {
+    /// Whom a node refuses loses its connections, both ways, and gets new ones; nobody else loses any.
+    @Test func refused() async throws {
+        try await TransportNode.cluster(3) { nodes in
+            let before = nodes[0].seen.withLock { $0.accepted.count { $0.member == nodes[1].member } }
+            try await nodes[0].refuse(nodes[1].member)
+            try await eventually("the end of all, and new ones") {
+                let isBack = nodes[0].seen.withLock { seen in
+                    seen.disconnected.count { $0.member == nodes[1].member } == 2 && seen.up.count == 4
+                        && seen.accepted.count { $0.member == nodes[1].member } == before + 2
+                }
+                return isBack
+                    && nodes[1].seen.withLock {
+                        $0.disconnected.count { $0.member == nodes[0].member } == 2 && $0.up.count == 4
+                    }
+            }
+            try await nodes[0].send([.heartbeat(round: 7)], to: nodes[1].member)
+            try await nodes[1].send([.heartbeat(round: 8)], to: nodes[0].member)
+            try await eventually("messages again") {
+                nodes[1].seen.withLock { $0.messages.contains { $0 == (.heartbeat(round: 7), nodes[0].member) } }
+                    && nodes[0].seen.withLock { $0.messages.contains { $0 == (.heartbeat(round: 8), nodes[1].member) } }
+            }
+            #expect(nodes[2].seen.withLock { $0.disconnected.isEmpty })
+            let warnings = nodes[0].log.warnings.filter { $0.contains("refused") }
+            #expect(warnings.isEmpty, "the node says why itself: \(warnings)")
+        }
+    }
+
     @Test func peersAreAddedMovedAndRemovedWhileConnected() async throws {
         let (node, steady) = (TransportNode(1), TransportNode(4))
         let (before, after) = (TransportNode(2), TransportNode(2))

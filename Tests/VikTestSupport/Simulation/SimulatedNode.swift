@@ -138,6 +138,8 @@ final class SimulatedProcess {
         sender.takeAll()
     }
 
+    var refusals: [(member: MemberID, reason: String)] { sender.refusals }
+
     var snapshotReceivers: Set<MemberID> { sender.snapshotReceivers }
 
     /// Whether it dials, and listens to, a member.

@@ -66,6 +66,13 @@ final class SimulatedSender: PeerSender {
         snapshotReceivers.remove(member)
     }
 
+    /// What members said that no member can: where all are honest, there is none.
+    private(set) var refusals: [(member: MemberID, reason: String)] = []
+
+    func refuse(_ member: MemberID, reason: String) {
+        refusals.append((member, reason))
+    }
+
     func flush() {}
 
     func takeAll() -> [(message: Message, member: MemberID)] {

@@ -139,6 +139,9 @@ extension Simulation {
             text: "\(process.node.label) term \(core.term) commit \(core.commit) last \(core.lastIndex) applied "
                 + "\(process.shell.applied) \(core.role)")
         for (message, member) in process.takeMessages() { send(message, from: process, to: member) }
+        if let (member, reason) = process.refusals.first {
+            fail("\(process.node.label) refuses \(node(member)?.label ?? "\(member)"): \(reason)")
+        }
         observe(process)
         followSnapshotWishes(of: process)
         dropFormerPeers(of: process)

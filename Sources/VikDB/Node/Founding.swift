@@ -49,6 +49,42 @@ package struct Founding {
         founders.lazy.compactMap { answers[$0.id] }.first { $0.state == .entries && !records($0) }
     }
 
+    /// What keeps this node from founding, and what an operator can do about it; nil: nothing does.
+    ///
+    /// - Parameter hasSeenTerm: whether this node's own store has.
+    package func obstacle(hasSeenTerm: Bool) -> String? {
+        guard !founders.isEmpty else { return nil }
+        if let doubledLabel {
+            return "two members of -cluster have the -node-id \(doubledLabel): give one of them another"
+        }
+        if let member = memberWithEntries {
+            return
+                "the store is empty but the cluster has data, as \(Self.name(member)) says: waiting to be recorded by "
+                + "the leader, which takes a majority of the others"
+        }
+        if !missing.isEmpty {
+            return "first start: waiting for \(missing.joined(separator: ", ")) "
+                + "(or start with -bootstrap-without host:port)"
+        }
+        let voted = hasSeenTerm || isRecorded ? [] : votedMembers
+        guard !voted.isEmpty else { return nil }
+        return "first start: all members of -cluster have answered, but "
+            + "\(voted.map(Self.name).joined(separator: ", ")) took part in an election before, of which this empty store "
+            + "knows nothing: it may have lost its own vote, so it waits until the others have founded the cluster. If "
+            + "they cannot, and no member has data yet, stop all members, remove the directories of -wal-path and "
+            + "-sstable-dir of those named here, and start all again"
+    }
+
+    private static func name(_ hello: Hello) -> String { "\(hello.label) (\(hello.address))" }
+
+    /// Members that have seen a term and hold no entry.
+    private var votedMembers: [Hello] {
+        founders.filter { $0.id != own.id }.compactMap { answers[$0.id] }.filter { $0.state == .voted }
+    }
+
+    /// Whether some member's first entry names this very store.
+    private var isRecorded: Bool { answers.values.contains { records($0) } }
+
     /// Whether the member's first entry names this very store: then it has lost nothing since the cluster was founded.
     private func records(_ hello: Hello) -> Bool { hello.recordedStore == own.store }
 
@@ -62,7 +98,6 @@ package struct Founding {
     /// - Parameter hasSeenTerm: whether this node's own store has.
     package func configuration(incarnation: Incarnation, hasSeenTerm: Bool) -> Configuration? {
         guard founders.contains(where: { $0.id == own.id }), missing.isEmpty, doubledLabel == nil else { return nil }
-        let isRecorded = answers.values.contains { records($0) }
         var members: [Member] = [own]
         for founder in founders where founder.id != own.id {
             guard let answer = answers[founder.id] else {

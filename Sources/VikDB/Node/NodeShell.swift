@@ -436,13 +436,12 @@ package final class NodeShell {
     /// What the first start waits for, which may be for ever.
     private func remindOfFounding() {
         let (doubled, member) = (founding?.doubledLabel, founding?.memberWithEntries?.label)
-        let missing = founding?.missing.joined(separator: ", ") ?? ""
-        if doubled == nil, member == nil, founding != nil {
+        let obstacle = founding?.obstacle(hasSeenTerm: core.storeState == .voted)
+        if doubled == nil, member == nil, obstacle != nil {
             // Most are there within seconds.
             guard now % UInt64(options.housekeepingTicks * 5) == 0 else { return }
         }
-        let text = founding.map { _ in "\(doubled ?? "")|\(member ?? "")|\(missing)" }
-        guard foundingReminder.isDue(text, at: now) else { return }
+        guard foundingReminder.isDue(obstacle, at: now), let obstacle else { return }
         if let doubled {
             logger.error("two members of -cluster have the same -node-id", metadata: ["node_id": "\(doubled)"])
         } else if let member {
@@ -450,9 +449,7 @@ package final class NodeShell {
                 "this store is empty but the cluster has data; it does not vote until the leader has recorded it",
                 metadata: ["member": "\(member)"])
         } else {
-            logger.notice(
-                "first start: waiting for every member of -cluster (or start with -bootstrap-without host:port)",
-                metadata: ["missing": "\(missing)"])
+            logger.notice("\(obstacle)")
         }
     }
 

@@ -104,10 +104,8 @@ extension NodeShell {
                 "a member of the cluster does not know this node: it was removed, or is to be added"
             } else if identity.founders.isEmpty, core.storeState != .entries {
                 "joining: the leader has sent nothing yet"
-            } else if let founding {
-                founding.memberWithEntries != nil
-                    ? "the store is empty but the cluster has data: waiting to be recorded by the leader"
-                    : "first start: waiting for \(founding.missing.joined(separator: ", "))"
+            } else if let obstacle = founding?.obstacle(hasSeenTerm: core.storeState == .voted) {
+                obstacle
             } else if core.storeState == .entries, !core.mayVote {
                 "waiting for a majority of the others to record this node's store"
             } else {

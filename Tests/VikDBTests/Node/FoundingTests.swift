@@ -21,11 +21,14 @@ import VikWire
             }, own: member(0))
     }
 
-    private static func hello(_ place: Int, label: String? = nil) -> Hello {
+    private static func hello(
+        _ place: Int, label: String? = nil, _ state: StoreState = .empty, recorded: StoreID = .zero
+    ) -> Hello {
         let member = member(place, label: label)
         return Hello(
             channel: .control, incarnation: .zero, member: member.id, peer: .founder(address: addresses[0]),
-            store: member.store, state: .empty, label: member.label, address: member.address, apiAddress: "a:2")
+            store: member.store, state: state, recordedStore: recorded, label: member.label, address: member.address,
+            apiAddress: "a:2")
     }
 
     private static func configuration(_ founding: Founding) -> Configuration? {
@@ -75,7 +78,7 @@ import VikWire
             node.tick(ticks)
             return Array(node.lines.dropFirst(before))
         }
-        let missing = "notice first start: waiting for every member of -cluster"
+        let missing = "notice first start: waiting for "
         let first = saysWithin(1_000)
         #expect(first.count == 1 && first[0].hasPrefix(missing), "\(first)")
         #expect(saysWithin(14_000).count == 4, "after 1,000, 2,000, 4,000 and 4,000 ticks")
@@ -91,6 +94,53 @@ import VikWire
         node.connect(2, state: .entries, incarnation: Incarnation(high: 1, low: 1))
         #expect(saysWithin(100) == [wiped])
         #expect(saysWithin(6_900) == [wiped, wiped])
+    }
+
+    /// While nothing is founded somebody is told why: there always is a reason.
+    @Test func whatIsWaitedFor() throws {
+        var founding = Self.founding()
+        func obstacle(hasSeenTerm: Bool = false) -> String? { founding.obstacle(hasSeenTerm: hasSeenTerm) }
+        founding.record(Self.hello(1))
+        #expect(try #require(obstacle()).contains("waiting for c:1"))
+        founding.record(Self.hello(2))
+        #expect(obstacle() == nil)
+        // It was stopped in the midst of a founding of which this store knows nothing.
+        founding.record(Self.hello(2, .voted))
+        #expect(founding.missing.isEmpty && Self.configuration(founding) == nil)
+        let reason = try #require(obstacle())
+        #expect(
+            reason.contains("node2 (c:1)") && !reason.contains("node1") && reason.contains("-sstable-dir"), "\(reason)")
+        // Those that took part go on with each other.
+        #expect(obstacle(hasSeenTerm: true) == nil)
+        founding.record(Self.hello(1, .entries))
+        #expect(
+            Self.configuration(founding) == nil && obstacle()!.contains("the cluster has data, as node1 (b:1) says"))
+        founding.record(Self.hello(1, label: "node0", .entries))
+        #expect(obstacle()!.contains("-node-id node0"))
+        founding.record(Self.hello(1, .entries, recorded: Self.member(0).store))
+        #expect(obstacle() == nil && Self.configuration(founding) != nil)
+    }
+
+    /// Whatever the members say of themselves.
+    @Test func aReasonWheneverNothingIsFounded() {
+        let states: [(StoreState?, StoreID)] =
+            StoreState.allCases.flatMap { [($0, StoreID.zero), ($0, Self.member(0).store)] } + [(nil, .zero)]
+        for first in states {
+            for second in states {
+                for optional in [[], [2]] as [Set<Int>] {
+                    var founding = Self.founding(optional: optional)
+                    for (place, (state, recorded)) in [(1, first), (2, second)] {
+                        if let state { founding.record(Self.hello(place, state, recorded: recorded)) }
+                    }
+                    for hasSeenTerm in [false, true] {
+                        let configuration = founding.configuration(
+                            incarnation: Self.incarnation, hasSeenTerm: hasSeenTerm)
+                        let obstacle = founding.obstacle(hasSeenTerm: hasSeenTerm)
+                        #expect((configuration == nil) == (obstacle != nil), "\(first) \(second) \(hasSeenTerm)")
+                    }
+                }
+            }
+        }
     }
 
     @Test func joiningNodeFoundsNothing() {

@@ -28,6 +28,7 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
     private(set) var commonFields = CommonFields()
 
     let budget: ConnectionBudget
+    private let ticksBetweenLooks: UInt64
     private let logger: Logger
     /// The last address of a leader that was warned of.
     private var warnedAddress: String?
@@ -54,6 +55,7 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
         self.redirect = redirect
         self.budget = budget
         self.logger = logger
+        ticksBetweenLooks = UInt64(max(1, options.acknowledgementInterval.nanoseconds / Self.tick.nanoseconds))
     }
 
     /// Whether this is the listener of operators.
@@ -179,7 +181,11 @@ final class GatewayLoop: ReplySink, @unchecked Sendable {
         sweeper = eventLoop.scheduleRepeatedTask(initialDelay: Self.tick, delay: Self.tick) { [self] _ in
             now += 1
             commonFields.update()
-            for slot in slots { slot.connection?.checkDeadline() }
+            for (place, slot) in slots.enumerated() {
+                slot.connection?.checkDeadline()
+                // In turn, so that no tick asks the kernel about all of them.
+                if (now + UInt64(place)) % ticksBetweenLooks == 0 { slot.connection?.checkAcknowledgements() }
+            }
         }
     }
 

@@ -82,6 +82,10 @@ package struct GatewayOptions: Sendable, Equatable {
     /// How long a connection that will close goes on reading, so that the client sees the answer, not a reset. While the
     /// rest of a body is due it goes on by ``transferWindow``, as long as that comes.
     package var lingerTimeout = TimeAmount.seconds(1)
+    /// How often a client's machine may let the kernel repeat an answer, in pauses that double, before the connection is
+    /// closed: most of a minute at least. How often that is looked for.
+    package var maxRepetitions = 8
+    package var acknowledgementInterval = TimeAmount.seconds(30)
     /// Bytes of answers on one event loop that its clients have yet to take; while there are more, reads are answered
     /// 429. Answers below ``countedAnswerBytes`` do not count: the number of connections bounds them.
     package var maxUnsentBytes = 256 << 20

@@ -48,7 +48,7 @@ package final class GatewayServer: Sendable {
         logger: Logger
     ) async throws(GatewayError) -> GatewayServer {
         let table = LoopTable()
-        let bootstrap = ServerBootstrap(group: group)
+        let bootstrap = ClientSocket.configure(ServerBootstrap(group: group))
             .serverChannelOption(.backlog, value: backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelOption(.autoRead, value: false)

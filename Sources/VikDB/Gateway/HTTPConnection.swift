@@ -162,8 +162,16 @@ final class HTTPConnection: ChannelDuplexHandler {
         linger()
     }
 
+    /// Whatever else it does, a client whose machine acknowledges no answer any more is gone.
+    func checkAcknowledgements() {
+        guard let context else { return }
+        ClientSocket.ifUnacknowledged(context.channel, repeated: loop.options.maxRepetitions) { [self] in close() }
+    }
+
     func close() {
-        context?.close(promise: nil)
+        guard let context else { return }
+        ClientSocket.letKernelGiveUp(context.channel)
+        context.close(promise: nil)
     }
 
     // MARK: Channel events

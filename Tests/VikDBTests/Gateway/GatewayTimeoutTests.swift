@@ -18,6 +18,28 @@ import VikWire
         return options
     }
 
+    /// It goes on sending, which starts every other time anew, but no answer reaches it.
+    @Test func clientThatAcknowledgesNothing() async throws {
+        var options = GatewayOptions()
+        options.maxRepetitions = 2
+        options.acknowledgementInterval = .milliseconds(100)
+        try await GatewayHarness.run(options) { gateway in
+            let client = try await RawPeer.dial(gateway.port)
+            let request = ByteBuffer(string: "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            try await client.send(request)
+            try await eventually("an answer") { client.received.readableBytes > 0 }
+            try await client.setDeaf(true)
+            for _ in 0..<30 {
+                try? await client.send(request)
+                try await Task.sleep(for: .milliseconds(100))
+            }
+            // Now it can hear that the connection is gone.
+            try await client.setDeaf(false)
+            try? await client.send(request)
+            try await eventually("the end") { client.isClosed }
+        }
+    }
+
     @Test func slowHead() async throws {
         try await GatewayHarness.run(Self.impatient) { gateway in
             let client = gateway.client()

@@ -72,6 +72,34 @@ final class RawPeer: Sendable {
         try await socket.setOption(.autoRead, value: false).get()
     }
 
+    /// While it is deaf its kernel drops whatever arrives for this socket, as a network does that loses all packets:
+    /// nothing is acknowledged any more.
+    func setDeaf(_ isDeaf: Bool) async throws {
+        let filter = UnsafeMutablePointer<SocketFilter>.allocate(capacity: 1)
+        defer { filter.deallocate() }
+        filter.initialize(to: SocketFilter())
+        // SO_ATTACH_FILTER and SO_DETACH_FILTER of Linux's <asm-generic/socket.h>.
+        let option = NIOBSDSocket.Option(rawValue: isDeaf ? 26 : 27)
+        let provider = socket as! any SocketOptionProvider
+        try await provider.unsafeSetSocketOption(
+            level: .socket, name: option, value: FilterProgram(instructions: filter)
+        ).get()
+    }
+
+    /// `struct sock_filter`: "accept 0 bytes of the packet".
+    private struct SocketFilter {
+        var code: UInt16 = 0x06
+        var ifTrue: UInt8 = 0
+        var ifFalse: UInt8 = 0
+        var operand: UInt32 = 0
+    }
+
+    /// `struct sock_fprog`. `@unchecked Sendable`: the kernel copies what it points to before the call is over.
+    private struct FilterProgram: @unchecked Sendable {
+        var count: UInt16 = 1
+        var instructions: UnsafeMutablePointer<SocketFilter>
+    }
+
     func close() async throws {
         if !isClosed { try? await socket.close() }
     }

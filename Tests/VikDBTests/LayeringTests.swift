@@ -29,7 +29,10 @@ struct LayeringTests {
             folder: "Engine", imports: ["Glibc", "NIOCore", "VikWire", "Atomics", "DequeModule", "Synchronization"],
             uses: ["Storage"], avoids: channels),
         Layer(
-            folder: "Transport", imports: ["Crypto", "Logging", "NIOCore", "NIOPosix", "VikWire", "DequeModule"],
+            folder: "Transport",
+            imports: [
+                "Crypto", "Glibc", "Logging", "NIOCore", "NIOPosix", "VikWire", "DequeModule", "Synchronization",
+            ],
             uses: []),
         Layer(
             folder: "Node", imports: ["Logging", "NIOCore", "VikWire", "DequeModule", "Synchronization"],
@@ -46,7 +49,7 @@ struct LayeringTests {
             uses: ["Node"], avoids: ["NodeShell", "NodeInput", "NodeInbox", "RecoveredNode"]),
         Layer(
             folder: "Server",
-            imports: ["Glibc", "Logging", "NIOCore", "NIOPosix", "VikWire", "Synchronization"],
+            imports: ["Dispatch", "Glibc", "Logging", "NIOCore", "NIOPosix", "VikWire", "Synchronization"],
             uses: ["Storage", "Raft", "Log", "Engine", "Transport", "Node", "Gateway"]),
     ]
 

@@ -29,7 +29,7 @@ package final class Joining: Sendable {
     }
 }
 
-/// Round after round through the addresses, with a pause between rounds that grows. Bound to its loop.
+/// Asks each address again and again, with a pause that grows, and none of them waits for another. Bound to its loop.
 private final class JoinRounds {
     private let join: NodeSettings.Join
     private let request: JoinRequest
@@ -37,11 +37,23 @@ private final class JoinRounds {
     private let options: TransportOptions
     private let logger: Logger
     private let whenJoined: (JoinedMember) -> Void
-    private var retryDelay: RetryDelay
-    /// Why each address did not answer, as last logged: the same cause is logged once.
-    private var troubles: [HostPort: String] = [:]
+    private let resolver: NameResolver
+    private let members: [AskedMember]
     private var hasToldOperator = false
-    private var isStopped = false
+    /// Stopped, or joined.
+    private var isOver = false
+
+    private final class AskedMember {
+        let address: PeerAddress
+        var retryDelay: RetryDelay
+        /// Why it did not answer, as last logged: the same cause is logged once.
+        var trouble: String?
+
+        init(_ address: PeerAddress, _ retryDelay: RetryDelay) {
+            self.address = address
+            self.retryDelay = retryDelay
+        }
+    }
 
     init(
         _ join: NodeSettings.Join, _ request: JoinRequest, eventLoop: any EventLoop, options: TransportOptions,
@@ -53,46 +65,52 @@ private final class JoinRounds {
         self.options = options
         self.logger = logger
         self.whenJoined = whenJoined
-        retryDelay = RetryDelay(least: options.minRetryDelay, most: options.maxRetryDelay, seed: options.seed)
+        let resolver = NameResolver(eventLoop: eventLoop, lookUp: options.lookUp)
+        self.resolver = resolver
+        members = join.members.enumerated().map { place, address in
+            AskedMember(
+                PeerAddress(address, resolver: resolver, eventLoop: eventLoop, options: options, logger: logger),
+                RetryDelay(
+                    least: options.minRetryDelay, most: options.maxRetryDelay, seed: options.seed &+ UInt64(place)))
+        }
     }
 
     func start() {
-        ask(join.members[...])
+        for member in members { ask(member) }
     }
 
     func stop() {
-        isStopped = true
+        isOver = true
+        for member in members { member.address.stop() }
+        resolver.close()
     }
 
-    private func ask(_ members: ArraySlice<HostPort>) {
-        guard !isStopped else { return }
-        guard let member = members.first else {
-            eventLoop.assumeIsolated().scheduleTask(in: retryDelay.next()) { self.start() }
-            return
-        }
-        JoinClient.ask(member, request, on: eventLoop, options: options).assumeIsolated().whenComplete { result in
-            guard !self.isStopped else { return }
-            if let joined = self.judge(result, from: member) {
-                self.whenJoined(joined)
-            } else {
-                self.ask(members.dropFirst())
+    private func ask(_ member: AskedMember) {
+        guard !isOver else { return }
+        JoinClient.ask(member.address, request, on: eventLoop, options: options).assumeIsolated().whenComplete {
+            guard !self.isOver else { return }
+            if let joined = self.judge($0, from: member) {
+                self.isOver = true
+                return self.whenJoined(joined)
             }
+            self.eventLoop.assumeIsolated().scheduleTask(in: member.retryDelay.next()) { self.ask(member) }
         }
     }
 
-    private func judge(_ result: Result<JoinClient.Answer, any Error>, from member: HostPort) -> JoinedMember? {
+    private func judge(_ result: Result<JoinClient.Answer, any Error>, from member: AskedMember) -> JoinedMember? {
         switch result {
         case .success(let answer):
-            troubles[member] = nil
+            member.trouble = nil
             if case .member(let id, let configuration) = answer.reply {
                 return JoinedMember(id: id, configuration: configuration)
             }
             tellOperator(ownHost: answer.ownHost)
         case .failure(let error):
             let cause = (error as? JoinClient.Failure)?.cause ?? "\(error)"
-            if troubles[member] != cause {
-                troubles[member] = cause
-                logger.warning("cannot ask a member to join: \(error)", metadata: ["member": "\(member)"])
+            if member.trouble != cause {
+                member.trouble = cause
+                logger.warning(
+                    "cannot ask a member to join: \(error)", metadata: ["member": "\(member.address.address)"])
             }
         }
         return nil

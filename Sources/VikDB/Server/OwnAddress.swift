@@ -1,17 +1,32 @@
+import Dispatch
 import Glibc
+import NIOCore
+import Synchronization
 import VikWire
 
 /// Finds out which entry of `-cluster` is this node (design rule 12): the one with this replication port whose host can
 /// be bound here.
 package struct OwnAddress {
-    /// Whether a host belongs to this machine: true or false, or nil if its name does not resolve.
-    package typealias HostCheck = (_ host: String) -> Bool?
+    /// Whether a host belongs to this machine: true or false, or nil if its name does not resolve. May block.
+    package typealias HostCheck = @Sendable (_ host: String) -> Bool?
+
+    /// How long names are waited for: those of other nodes must not hold up the start of this one. A name that takes
+    /// longer counts as one that does not resolve.
+    package struct Patience: Sendable {
+        /// While no entry is known to be this machine.
+        package var withoutMatch = DispatchTimeInterval.seconds(10)
+        /// Once one is: another would be a mistake in the flags, which is found where looking up works.
+        package var withMatch = DispatchTimeInterval.milliseconds(500)
+
+        package init() {}
+    }
 
     /// - Parameters:
     ///   - cluster: the entries of `-cluster`.
     ///   - advertised: `-advertise-replication`, which settles the question.
     package static func find(
-        in cluster: [HostPort], port: Int, advertised: HostPort?, isLocal: HostCheck = isBindable
+        in cluster: [HostPort], port: Int, advertised: HostPort?, isLocal: @escaping HostCheck = isBindable,
+        patience: Patience = Patience()
     ) throws(StartError) -> HostPort {
         if let advertised {
             guard cluster.contains(advertised) else {
@@ -25,7 +40,8 @@ package struct OwnAddress {
                 "no entry of -cluster has the port \(port) of -replication-port: add this node's own address to "
                     + "-cluster, or correct -replication-port")
         }
-        let checked = candidates.map { (address: $0, isLocal: isLocal($0.host)) }
+        let verdicts = HostChecks.verdicts(on: candidates.map(\.host), isLocal, patience)
+        let checked = zip(candidates, verdicts).map { (address: $0, isLocal: $1) }
         var matches = checked.filter { $0.isLocal == true }.map(\.address)
         if matches.isEmpty { matches = checked.filter { $0.isLocal == nil }.map(\.address) }
         switch matches.count {
@@ -42,7 +58,7 @@ package struct OwnAddress {
     }
 
     /// Resolves `host` and tries to bind a socket to one of its addresses, with a port of the system's choice.
-    package static func isBindable(_ host: String) -> Bool? {
+    @Sendable package static func isBindable(_ host: String) -> Bool? {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var results: UnsafeMutablePointer<addrinfo>?
@@ -58,6 +74,51 @@ package struct OwnAddress {
             next = address.pointee.ai_next
         }
         return false
+    }
+}
+
+/// Several hosts checked at once, each name on a thread of its own that nobody waits for longer than a bound. Any
+/// thread.
+private final class HostChecks: Sendable {
+    /// Nil: not known yet.
+    private let verdicts: Mutex<[Bool??]>
+    private let news = DispatchSemaphore(value: 0)
+
+    private init(_ count: Int) {
+        verdicts = Mutex(Array(repeating: nil, count: count))
+    }
+
+    static func verdicts(
+        on hosts: [String], _ isLocal: @escaping OwnAddress.HostCheck, _ patience: OwnAddress.Patience
+    ) -> [Bool?] {
+        let start = DispatchTime.now()
+        let checks = HostChecks(hosts.count)
+        for (place, host) in hosts.enumerated() {
+            // A literal is not looked up, so its check does not block.
+            if (try? SocketAddress(ipAddress: host, port: 0)) != nil {
+                checks.settle(place, isLocal(host))
+            } else if !runDetached({ checks.settle(place, isLocal(host)) }) {
+                checks.settle(place, nil)
+            }
+        }
+        return checks.wait(since: start, patience)
+    }
+
+    private func settle(_ place: Int, _ verdict: Bool?) {
+        verdicts.withLock { $0[place] = .some(verdict) }
+        news.signal()
+    }
+
+    private func wait(since start: DispatchTime, _ patience: OwnAddress.Patience) -> [Bool?] {
+        while true {
+            let known = verdicts.withLock { $0 }
+            let hasMatch = known.contains { $0 == .some(true) }
+            if !known.contains(where: { $0 == nil })
+                || news.wait(timeout: start + (hasMatch ? patience.withMatch : patience.withoutMatch)) == .timedOut
+            {
+                return known.map { $0 ?? nil }
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ package struct OwnMember: Sendable {
     ///   - joined: what the cluster answered, if it had to be asked.
     package static func find(
         _ settings: NodeSettings, store: StoreID, stored: Configuration?, joined: JoinedMember?, logger: Logger,
-        isLocal: OwnAddress.HostCheck = OwnAddress.isBindable
+        isLocal: @escaping OwnAddress.HostCheck = OwnAddress.isBindable
     ) throws(StartError) -> OwnMember {
         guard let replication = settings.replication else { return try alone(store: store, stored: stored) }
         if let stored {

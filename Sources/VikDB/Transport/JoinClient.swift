@@ -1,5 +1,4 @@
 import NIOCore
-import NIOPosix
 import VikWire
 
 /// Asks one member who this node is, on a connection of its own (`proto-spec.md`, Joining).
@@ -23,39 +22,40 @@ package final class JoinClient: PeerConnectionOwner {
         }
     }
 
+    private let member: PeerAddress
     private let request: JoinRequest
     private let promise: EventLoopPromise<Answer>
     private var ownHost: String?
     private var answer: Answer?
 
-    private init(_ request: JoinRequest, promise: EventLoopPromise<Answer>) {
+    private init(_ member: PeerAddress, _ request: JoinRequest, promise: EventLoopPromise<Answer>) {
+        self.member = member
         self.request = request
         self.promise = promise
     }
 
-    /// The answer comes, or a ``Failure``, within twice the handshake's time.
+    /// The answer comes, or a ``Failure``, within the time of a look-up and twice that of a handshake, and further
+    /// addresses of the member may take as long as a handshake each.
     package static func ask(
-        _ address: HostPort, _ request: JoinRequest, on eventLoop: any EventLoop, options: TransportOptions
+        _ member: PeerAddress, _ request: JoinRequest, on eventLoop: any EventLoop, options: TransportOptions
     ) -> EventLoopFuture<Answer> {
-        let client = JoinClient(request, promise: eventLoop.makePromise())
-        ClientBootstrap(group: eventLoop)
-            .connectTimeout(options.handshakeTimeout)
-            .replicationOptions(options)
-            .connect(host: address.host, port: address.port)
-            .assumeIsolated()
-            .whenComplete { client.dialled($0, options) }
+        let client = JoinClient(member, request, promise: eventLoop.makePromise())
+        member.dial { client.dialled($0, options) }
         return client.promise.futureResult
     }
 
-    private func dialled(_ result: Result<any NIOCore.Channel, any Error>, _ options: TransportOptions) {
-        do {
-            let socket = try result.get()
+    private func dialled(_ result: Result<any NIOCore.Channel, PeerConnection.Ending>, _ options: TransportOptions) {
+        switch result {
+        case .failure(let ending): promise.fail(Failure(ending))
+        case .success(let socket):
             ownHost = socket.localAddress?.ipAddress
             guard socket.isActive else { return promise.fail(Failure(.closedByPeer)) }
             let connection = PeerConnection(as: .dialler, expecting: .joinReply, options: options, owner: self)
-            try socket.pipeline.syncOperations.addHandler(connection)
-        } catch {
-            promise.fail(Failure(.failed(toConnect: error)))
+            do {
+                try socket.pipeline.syncOperations.addHandler(connection)
+            } catch {
+                connection.end(PeerConnection.Ending(cause: errorText(of: error)))
+            }
         }
     }
 
@@ -78,8 +78,10 @@ package final class JoinClient: PeerConnectionOwner {
 
     func connectionEnded(_ connection: PeerConnection, _ ending: PeerConnection.Ending) {
         if let answer {
+            member.reached(at: connection.remoteAddress)
             promise.succeed(answer)
         } else {
+            member.disappointed(by: connection.remoteAddress)
             promise.fail(Failure(ending == .closedByPeer ? .unanswered : ending))
         }
     }

@@ -1,10 +1,9 @@
 import NIOCore
-import NIOPosix
 import VikWire
 
 extension PeerConnection {
     /// Why a connection ended.
-    struct Ending: Equatable {
+    struct Ending: Error, Equatable {
         /// The same words for the same cause, so that a repetition can be told.
         var cause: String
         /// What differs from one time to the next.
@@ -13,6 +12,7 @@ extension PeerConnection {
         static let closedByPeer = Ending(cause: "closed by the peer")
         static let unanswered = Ending(cause: "closed by the peer without an answer, its log says why")
         static let handshakeTimedOut = Ending(cause: "the handshake took too long")
+        static let unacknowledged = Ending(cause: "the peer's machine does not acknowledge what it is sent")
         static let queueFull = Ending(cause: "the peer reads too slowly, its send queue is full")
         static let replaced = Ending(cause: "replaced by a newer connection")
         static let notPeer = Ending(cause: "no longer a peer")
@@ -52,14 +52,12 @@ extension PeerConnection.Ending {
             "closed by the peer when shown that this node knows the secret: its -cluster-secret-file may hold another")
 }
 
+/// Names.
 extension PeerConnection.Ending {
-    /// Without the port of this end, which differs from one attempt to the next.
-    static func failed(toConnect error: any Error) -> PeerConnection.Ending {
-        guard let error = error as? NIOConnectionError else {
-            return PeerConnection.Ending(cause: errorText(of: error))
-        }
-        let reason: any Error = error.connectionErrors.first?.error ?? error.dnsAError ?? error.dnsAAAAError ?? error
-        return PeerConnection.Ending(cause: errorText(of: reason))
+    static let lookUpTimedOut = Self(cause: "looking its name up takes too long")
+
+    static func failed(toLookUp reason: String) -> Self {
+        Self(cause: "its name cannot be looked up: \(reason)")
     }
 }
 

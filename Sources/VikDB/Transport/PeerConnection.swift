@@ -35,7 +35,9 @@ final class PeerConnection: ChannelInboundHandler {
     private let handshakeMode: FrameDecoder.Mode
     /// What has arrived and is not yet a whole frame: at most one frame, whose length has passed its limit, and a read.
     private var rest = ByteBuffer()
-    private let handshakeTimeout: TimeAmount
+    private let options: TransportOptions
+    private var watch: AcknowledgementWatch
+    /// Of the handshake, then of the next look at what is acknowledged.
     private var timer: Scheduled<Void>?
     private var hasBegun = false
 
@@ -48,7 +50,8 @@ final class PeerConnection: ChannelInboundHandler {
         hasSecret = authentication != nil
         handshakeMode = mode
         decoder = FrameDecoder(mode: authentication?.firstMode ?? mode)
-        handshakeTimeout = options.handshakeTimeout
+        self.options = options
+        watch = AcknowledgementWatch(limit: options.unacknowledgedTimeout)
         self.owner = owner
     }
 
@@ -62,7 +65,7 @@ final class PeerConnection: ChannelInboundHandler {
         self.peer = peer
         decoder.mode = mode
         timer?.cancel()
-        timer = nil
+        scheduleWatch()
     }
 
     /// One system call, if the socket takes all of it.
@@ -83,8 +86,12 @@ final class PeerConnection: ChannelInboundHandler {
         timer = nil
         rest = ByteBuffer()
         owner.connectionEnded(self, ending)
+        context?.channel.letKernelGiveUp(after: options.unacknowledgedTimeout)
         context?.close(promise: nil)
     }
+
+    /// Where the other side was reached.
+    var remoteAddress: SocketAddress? { context?.remoteAddress }
 
     // MARK: ChannelInboundHandler
 
@@ -144,7 +151,7 @@ final class PeerConnection: ChannelInboundHandler {
     private func begin() {
         guard !hasBegun else { return }
         hasBegun = true
-        timer = context?.eventLoop.assumeIsolated().scheduleTask(in: handshakeTimeout) { [self] in
+        timer = context?.eventLoop.assumeIsolated().scheduleTask(in: options.handshakeTimeout) { [self] in
             // A timer that is due together with what cancels it still fires.
             if peer == nil { end(.handshakeTimedOut) }
         }
@@ -153,6 +160,16 @@ final class PeerConnection: ChannelInboundHandler {
             if let opening = authentication.opening { write(opening) }
         } else {
             owner?.connectionMayGreet(self)
+        }
+    }
+
+    private func scheduleWatch() {
+        timer = context?.eventLoop.assumeIsolated().scheduleTask(in: options.watchInterval) { [self] in
+            // A timer that is due together with what cancels it still fires.
+            guard owner != nil, let channel = context?.channel else { return }
+            channel.withAcknowledgementFigures { [self] figures in
+                if watch.isOverdue(figures, now: .now()) { end(.unacknowledged) } else { scheduleWatch() }
+            }
         }
     }
 

@@ -1,6 +1,5 @@
 import Logging
 import NIOCore
-import NIOPosix
 import VikWire
 
 /// This node's way to one peer on one channel: dials, shakes hands, queues what is sent, and dials again for as long as
@@ -16,7 +15,7 @@ final class PeerLink: PeerConnectionOwner {
         case stopped
     }
 
-    let address: HostPort
+    private let peer: PeerAddress
     private let member: MemberID
     private let channel: VikWire.Channel
     private unowned let transport: PeerTransport
@@ -37,9 +36,9 @@ final class PeerLink: PeerConnectionOwner {
     /// What earlier flushes left unsent, as last seen.
     private var unsentBytes = 0
 
-    init(to member: MemberID, at address: HostPort, on channel: VikWire.Channel, of transport: PeerTransport) {
+    init(to member: MemberID, at peer: PeerAddress, on channel: VikWire.Channel, of transport: PeerTransport) {
         self.member = member
-        self.address = address
+        self.peer = peer
         self.channel = channel
         self.transport = transport
         let options = transport.options
@@ -48,7 +47,7 @@ final class PeerLink: PeerConnectionOwner {
             least: options.minRetryDelay, most: options.maxRetryDelay,
             seed: options.seed ^ member.rawValue ^ UInt64(channel.rawValue))
         logger = transport.logger
-        logger[metadataKey: "peer"] = "\(address)"
+        logger[metadataKey: "peer"] = "\(peer.address)"
         logger[metadataKey: "channel"] = "\(channel)"
     }
 
@@ -110,31 +109,29 @@ final class PeerLink: PeerConnectionOwner {
 
     private func dial() {
         state = .dialling
-        let options = transport.options
-        ClientBootstrap(group: transport.eventLoop)
-            .connectTimeout(options.handshakeTimeout)
-            .replicationOptions(options)
-            .connect(host: address.host, port: address.port)
-            .assumeIsolated()
-            .whenComplete { self.dialled($0) }
+        peer.dial { self.dialled($0) }
     }
 
-    private func dialled(_ result: Result<any NIOCore.Channel, any Error>) {
+    private func dialled(_ result: Result<any NIOCore.Channel, PeerConnection.Ending>) {
         guard case .dialling = state else {
             if case .success(let socket) = result { socket.close(promise: nil) }
             return
         }
-        do {
-            let socket = try result.get()
+        switch result {
+        case .failure(let ending):
+            wasUnreachable = true
+            retry(after: ending)
+        case .success(let socket):
             guard socket.isActive else { return retry(after: .closedByPeer) }
             let connection = PeerConnection(
                 as: .dialler, expecting: .helloReply, options: transport.options, owner: self)
             state = .connected(connection)
             wasUnreachable = false
-            try socket.pipeline.syncOperations.addHandler(connection)
-        } catch {
-            wasUnreachable = true
-            retry(after: .failed(toConnect: error))
+            do {
+                try socket.pipeline.syncOperations.addHandler(connection)
+            } catch {
+                connection.end(PeerConnection.Ending(cause: errorText(of: error)))
+            }
         }
     }
 
@@ -173,6 +170,7 @@ final class PeerLink: PeerConnectionOwner {
             return transport.delegate.transportIsUnknown(to: hello)
         }
         connection.established(with: hello, allowing: .nothing)
+        peer.reached(at: connection.remoteAddress)
         open = connection
         openedAt = .now()
         trouble = nil
@@ -184,6 +182,7 @@ final class PeerLink: PeerConnectionOwner {
 
     func connectionEnded(_ connection: PeerConnection, _ ending: PeerConnection.Ending) {
         let wasOpen = open != nil
+        if !wasOpen { peer.disappointed(by: connection.remoteAddress) }
         if wasOpen {
             // One that was open for a moment only is a failure like any other: no fast circle of dialling and losing.
             if openedAt + transport.options.maxRetryDelay < .now() { retryDelay.reset() }

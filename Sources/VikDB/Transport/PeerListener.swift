@@ -38,7 +38,7 @@ final class PeerListener: PeerConnectionOwner {
         logger = transport.logger
     }
 
-    func bind(to address: HostPort) -> EventLoopFuture<any NIOCore.Channel> {
+    func bind(to address: SocketAddress) -> EventLoopFuture<any NIOCore.Channel> {
         let listener = NIOLoopBound(self, eventLoop: transport.eventLoop)
         return ServerBootstrap(group: transport.eventLoop, childGroup: transport.eventLoop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -50,7 +50,7 @@ final class PeerListener: PeerConnectionOwner {
                     try socket.pipeline.syncOperations.addHandler(connection)
                 }
             }
-            .bind(host: address.host, port: address.port)
+            .bind(to: address)
     }
 
     /// Ends the connections of members that are no longer peers.

@@ -8,6 +8,7 @@ import VikWire
 /// Bound to the node's loop: made, used and called back there, and not Sendable. It lives until ``close()``.
 package final class PeerTransport {
     private struct Links {
+        let peer: PeerAddress
         let control: PeerLink
         let bulk: PeerLink
         /// Only while it is wanted.
@@ -35,6 +36,7 @@ package final class PeerTransport {
             control.stop(ending)
             bulk.stop(ending)
             snapshot?.stop(ending)
+            peer.stop()
         }
     }
 
@@ -45,7 +47,9 @@ package final class PeerTransport {
     package internal(set) var bytesSent: UInt64 = 0
     unowned let delegate: any TransportDelegate
     private let identity: TransportIdentity
-    private let address: HostPort
+    private let resolver: NameResolver
+    /// Where to listen.
+    private let ownAddress: PeerAddress
     private lazy var listener = PeerListener(of: self)
     private var serverSocket: (any NIOCore.Channel)?
     private var links: [MemberID: Links] = [:]
@@ -63,10 +67,13 @@ package final class PeerTransport {
         eventLoop.preconditionInEventLoop()
         self.eventLoop = eventLoop
         self.identity = identity
-        self.address = address
         self.delegate = delegate
         self.logger = logger
         self.options = options
+        resolver = NameResolver(eventLoop: eventLoop, lookUp: options.lookUp)
+        ownAddress = PeerAddress(
+            address, resolver: resolver, eventLoop: eventLoop, options: options, logger: logger,
+            limit: options.ownLookUpTimeout)
         setPeers(peers)
     }
 
@@ -74,7 +81,9 @@ package final class PeerTransport {
     ///
     /// - Returns: the port bound.
     package func start() -> EventLoopFuture<Int> {
-        listener.bind(to: address).assumeIsolated().flatMapThrowing { [self] socket in
+        findOwnAddress().assumeIsolated().flatMap { [self] address in
+            listener.bind(to: address)
+        }.flatMapThrowing { [self] (socket: any NIOCore.Channel) in
             guard !isClosed, let port = socket.localAddress?.port else {
                 socket.close(promise: nil)
                 throw ChannelError.ioOnClosedChannel
@@ -86,6 +95,17 @@ package final class PeerTransport {
         }.nonisolated()
     }
 
+    private func findOwnAddress() -> EventLoopFuture<SocketAddress> {
+        let found = eventLoop.makePromise(of: SocketAddress.self)
+        ownAddress.find { result in
+            switch result {
+            case .success(let addresses): found.succeed(addresses[0])
+            case .failure(let ending): found.fail(ListenError(description: ending.description))
+            }
+        }
+        return found.futureResult
+    }
+
     /// Replaces the list of peers: new ones are dialled, those that are gone are let go, those that have moved are
     /// dialled at their new address. Without effect once closed.
     package func setPeers(_ peers: [(member: MemberID, address: HostPort)]) {
@@ -95,14 +115,16 @@ package final class PeerTransport {
             uniquingKeysWith: { $1 })
         precondition(wanted.count < WireLimits.maxMembers, "a configuration has no more members")
         let former = links
-        for (member, old) in former where wanted[member] != old.control.address {
+        for (member, old) in former where wanted[member] != old.peer.address {
             links[member] = nil
             old.stop(.notPeer)
         }
         for (member, address) in wanted where links[member] == nil {
+            let peer = PeerAddress(
+                address, resolver: resolver, eventLoop: eventLoop, options: options, logger: logger)
             links[member] = Links(
-                control: PeerLink(to: member, at: address, on: .control, of: self),
-                bulk: PeerLink(to: member, at: address, on: .bulk, of: self))
+                peer: peer, control: PeerLink(to: member, at: peer, on: .control, of: self),
+                bulk: PeerLink(to: member, at: peer, on: .bulk, of: self))
             if former[member]?.snapshot != nil { openSnapshotConnection(to: member) }
         }
         listener.endConnections { links[$0] != nil }
@@ -117,7 +139,7 @@ package final class PeerTransport {
     /// Dials a peer's connection for a snapshot, and goes on dialling it until it is closed or the peer is one no more.
     package func openSnapshotConnection(to member: MemberID) {
         guard let link = links[member], link.snapshot == nil else { return }
-        links[member]!.snapshot = PeerLink(to: member, at: link.control.address, on: .snapshot, of: self)
+        links[member]!.snapshot = PeerLink(to: member, at: link.peer, on: .snapshot, of: self)
         startLinks()
     }
 
@@ -161,6 +183,8 @@ package final class PeerTransport {
         isStarted = false
         for link in links.values { link.stop(.stopped) }
         links = [:]
+        ownAddress.stop()
+        resolver.close()
         listener.stop()
         guard let serverSocket else { return eventLoop.makeSucceededVoidFuture() }
         self.serverSocket = nil
@@ -191,4 +215,9 @@ package final class PeerTransport {
             call(delegate)
         }
     }
+}
+
+/// Why a node cannot listen, where it is not the system that says so.
+private struct ListenError: Error, CustomStringConvertible {
+    let description: String
 }

@@ -41,6 +41,8 @@ import VikWire
             try await eventually("the answer") { joined.withLock { $0.count == 1 } }
             guard case .member(let id, let configuration) = JoinClientTests.reply else { return }
             #expect(joined.withLock { $0 } == [JoinedMember(id: id, configuration: configuration)])
+            // One may have been on its way.
+            try await Task.sleep(for: .milliseconds(100))
             let asked = ignorant.seen.withLock { $0.joinRequests.count }
             try await Task.sleep(for: .milliseconds(100))
             #expect(ignorant.seen.withLock { $0.joinRequests.count } == asked, "it asks no more")
@@ -89,5 +91,35 @@ import VikWire
         #expect(NIODeadline.now() - start < .seconds(10))
         #expect(!joined.withLock { $0 })
         try await silent.close()
+    }
+
+    /// A name that hangs delays neither the others nor the end.
+    @Test func hungNameDelaysNobody() async throws {
+        let hosts = StubHosts(["hung.test": .hangs, "three.test": .addresses(["127.0.0.1"])])
+        defer { hosts.release() }
+        let node = TransportNode(3)
+        try await TransportNode.running([node]) {
+            try await node.start()
+            node.joinReply.withLock { $0 = JoinClientTests.reply }
+            var options = Self.options()
+            options.lookUp = hosts.lookUp
+            // Whoever waits for the one that hangs waits for longer than this test does.
+            options.lookUpTimeout = .minutes(10)
+            let hung = try HostPort(host: "hung.test", port: 1)
+            for name in ["127.0.0.1", "three.test"] {
+                let joined = Mutex(0)
+                let joining = Joining(
+                    Self.join([hung, try HostPort(host: name, port: node.port)]), JoinClientTests.request,
+                    options: options, logger: LogRecorder().logger
+                ) { _ in
+                    joined.withLock { $0 += 1 }
+                }
+                try await eventually("the answer of \(name)") { joined.withLock { $0 } == 1 }
+                let start = NIODeadline.now()
+                joining.stop()
+                #expect(NIODeadline.now() - start < .seconds(10))
+            }
+            #expect(hosts.lookUps(of: "hung.test") == 2)
+        }
     }
 }

@@ -1,3 +1,4 @@
+import Dispatch
 import Logging
 import Testing
 import VikDB
@@ -197,5 +198,61 @@ import VikWire
         #expect(throws: StartError.self) { try Self.own(["a:8081", "b:8081"]) { _ in false } }
         #expect(throws: StartError.self) { try Self.own(["a:8081"], port: 1) { _ in true } }
         #expect(throws: StartError.self) { try Self.own(["a:8081"], advertised: "z:8081") { _ in true } }
+    }
+
+    // MARK: Names that take their time
+
+    private static func patientlyOwn(
+        _ cluster: [String], withoutMatch: DispatchTimeInterval = .seconds(60),
+        withMatch: DispatchTimeInterval = .milliseconds(50), _ check: @escaping OwnAddress.HostCheck
+    ) throws(StartError) -> String {
+        var patience = OwnAddress.Patience()
+        patience.withoutMatch = withoutMatch
+        patience.withMatch = withMatch
+        return try OwnAddress.find(
+            in: cluster.map { try! HostPort.parse($0) }, port: 8081, advertised: nil, isLocal: check,
+            patience: patience
+        ).description
+    }
+
+    @Test func hungNamesOfOthersDoNotHoldUpTheStart() throws {
+        let end = DispatchSemaphore(value: 0)
+        defer { for _ in 0..<4 { end.signal() } }
+        let cluster = ["hung:8081", "10.0.0.1:8081", "own:8081", "other:8082"]
+        for local in ["own", "10.0.0.1"] {
+            let found = try Self.patientlyOwn(cluster) { host in
+                if host == "hung" { end.wait() }
+                // The port tells that it is another node's.
+                if host == "other" { preconditionFailure("it is no candidate") }
+                return host == local
+            }
+            #expect(found == local + ":8081")
+        }
+        // Nor does one that hangs count for more than one that does not resolve.
+        #expect(
+            try Self.patientlyOwn(["hung:8081", "10.0.0.1:8081"], withoutMatch: .milliseconds(50)) { host in
+                if host == "hung" { end.wait() }
+                return false
+            } == "hung:8081")
+    }
+
+    @Test func ownSlowNameIsWaitedFor() throws {
+        let turn = DispatchSemaphore(value: 0)
+        let found = try Self.patientlyOwn(["slow:8081", "other:8081"]) { host in
+            if host == "other" {
+                turn.signal()
+                return nil
+            }
+            turn.wait()
+            return true
+        }
+        #expect(found == "slow:8081")
+    }
+
+    /// Where looking up works, a mistake in the flags is still found.
+    @Test func twoNamesOfThisMachineAreAmbiguous() {
+        #expect(throws: StartError.self) {
+            try Self.patientlyOwn(["a:8081", "127.0.0.1:8081"], withMatch: .seconds(60)) { _ in true }
+        }
     }
 }

@@ -29,7 +29,12 @@ import VikWire
             var options = TransportOptions(seed: 1)
             options.secret = secret
             options.handshakeTimeout = limit
-            return JoinClient.ask(address, request, on: eventLoop, options: options)
+            let resolver = NameResolver(eventLoop: eventLoop, lookUp: options.lookUp)
+            let member = PeerAddress(
+                address, resolver: resolver, eventLoop: eventLoop, options: options, logger: LogRecorder().logger)
+            let answer = JoinClient.ask(member, request, on: eventLoop, options: options)
+            answer.assumeIsolated().whenComplete { _ in resolver.close() }
+            return answer
         }.get()
     }
 

@@ -15,10 +15,10 @@ final class TransportNode: Sendable {
     /// What a node that joins is told.
     let joinReply = Mutex(JoinReply.unknown)
     let seen = Mutex(Seen())
-    let log = LogRecorder()
+    let log: LogRecorder
     let loop: any EventLoop
     private let parts: NIOLoopBoundBox<(transport: PeerTransport, delegate: Delegate)?>
-    private let boundPort = Mutex(0)
+    private let bound = Mutex((host: "127.0.0.1", port: 0))
 
     /// What the delegate was told so far.
     struct Seen: Sendable {
@@ -100,7 +100,8 @@ final class TransportNode: Sendable {
         }
     }
 
-    init(_ number: UInt64, label: String? = nil) {
+    init(_ number: UInt64, label: String? = nil, logLevel: Logger.Level = .warning) {
+        log = LogRecorder(level: logLevel)
         self.label = label ?? "node\(number)"
         member = MemberID(rawValue: number)
         store = StoreID(high: number, low: number)
@@ -108,15 +109,16 @@ final class TransportNode: Sendable {
         parts = NIOLoopBoundBox.makeEmptyBox(eventLoop: loop)
     }
 
-    var port: Int { boundPort.withLock { $0 } }
-    var address: HostPort { get throws { try HostPort(host: "127.0.0.1", port: port) } }
+    var port: Int { bound.withLock { $0.port } }
+    var address: HostPort { get throws { try bound.withLock { try HostPort(host: $0.host, port: $0.port) } } }
 
     /// Starts without peers: whose ports are known only once they listen.
     func start(
-        port: Int = Ports.take(), incarnation: Incarnation = .zero, state: StoreState = .empty,
+        host: String = "127.0.0.1", port: Int = Ports.take(), incarnation: Incarnation = .zero,
+        state: StoreState = .empty,
         configure: @escaping @Sendable (inout TransportOptions) -> Void = { _ in }
     ) async throws {
-        let bound = try await loop.flatSubmit { [self] in
+        let boundPort = try await loop.flatSubmit { [self] in
             var options = TransportOptions(seed: member.rawValue)
             options.minRetryDelay = .milliseconds(5)
             options.maxRetryDelay = .milliseconds(50)
@@ -131,7 +133,7 @@ final class TransportNode: Sendable {
                     apiAddress: try HostPort(host: "127.0.0.1", port: 8_000 + Int(member.rawValue)))
                 let transport = PeerTransport(
                     eventLoop: loop, identity: identity,
-                    listenOn: try HostPort(host: "127.0.0.1", port: port), peers: [],
+                    listenOn: try HostPort(host: host, port: port), peers: [],
                     delegate: delegate, logger: log.logger, options: options)
                 parts.value = (transport, delegate)
                 return transport.start()
@@ -139,7 +141,7 @@ final class TransportNode: Sendable {
                 return loop.makeFailedFuture(error)
             }
         }.get()
-        boundPort.withLock { $0 = bound }
+        bound.withLock { $0 = (host, boundPort) }
     }
 
     func setPeers(_ peers: [(member: MemberID, address: HostPort)]) async throws {

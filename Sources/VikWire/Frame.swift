@@ -30,7 +30,7 @@ extension MessageType {
         switch self {
         case .append: .bulk
         case .voteRequest, .voteReply, .appendReply, .heartbeat, .heartbeatReply, .readIndexRequest, .readIndexReply,
-            .snapshotReply, .timeoutNow:
+            .snapshotReply, .timeoutNow, .storeVerdict:
             .control
         case .snapshotOffer, .snapshotChunk, .snapshotEnd: .snapshot
         case .hello, .helloReply, .authenticationChallenge, .authenticationReply, .authenticationProof, .joinRequest,
@@ -57,6 +57,7 @@ extension MessageType {
         case .snapshotEnd: 44...44
         case .snapshotReply: 25...25
         case .timeoutNow: 8...8
+        case .storeVerdict: 25...25
         case .authenticationChallenge: AuthenticationChallenge.bodyBytes...AuthenticationChallenge.bodyBytes
         case .authenticationReply: AuthenticationReply.bodyBytes...AuthenticationReply.bodyBytes
         case .authenticationProof: AuthenticationProof.bodyBytes...AuthenticationProof.bodyBytes

@@ -18,16 +18,76 @@ package enum StoreState: UInt8, Sendable, CaseIterable {
     case voted = 2
 }
 
+/// What a node understands beyond its version of the protocol. On a connection a feature is in use if both Hellos have
+/// its bit.
+package struct HelloFeatures: OptionSet, Sendable {
+    package let rawValue: UInt64
+
+    package init(rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    /// An answer may say that the dialler's store is refused: ``Hello/isStoreRefused``.
+    package static let storeRefusal = HelloFeatures(rawValue: 1 << 1)
+    /// An answer tells where the log ends, and a leader may say what it makes of that: ``LogEnd``, ``StoreVerdict``.
+    package static let logEnd = HelloFeatures(rawValue: 1 << 2)
+
+    /// Those of this build.
+    package static let own: HelloFeatures = [.storeRefusal, .logEnd]
+}
+
+/// How far a node's log goes, and how far it knows it to be committed. A plain value.
+package struct LogEnd: Equatable, Sendable {
+    /// The highest that the node has seen; 0: none.
+    package var term: Term
+    /// Index and term of the last durable entry.
+    package var durableIndex: LogIndex
+    package var durableTerm: Term
+    /// Of the last entry that is durable and known to be committed.
+    package var commitIndex: LogIndex
+    package var commitTerm: Term
+
+    package init(
+        term: Term, durableIndex: LogIndex, durableTerm: Term, commitIndex: LogIndex, commitTerm: Term
+    ) {
+        self.term = term
+        self.durableIndex = durableIndex
+        self.durableTerm = durableTerm
+        self.commitIndex = commitIndex
+        self.commitTerm = commitTerm
+    }
+}
+
+/// What a leader knew, when it said Hello, of the log of the member that it dialled. It is not sent, but held against the
+/// answer, which was written later: so a store that says less than this has lost what it acknowledged. A plain value.
+package struct AcknowledgedLog: Equatable, Sendable {
+    /// That the leader leads in.
+    package var term: Term
+    package var store: StoreID
+    /// The store has acknowledged everything up to here, in that term.
+    package var index: LogIndex
+
+    package init(term: Term, store: StoreID, index: LogIndex) {
+        self.term = term
+        self.store = store
+        self.index = index
+    }
+}
+
 /// What a node says of its log in a handshake with one peer, at that moment. A plain value.
 package struct LocalHello: Equatable, Sendable {
     package var incarnation: Incarnation
     package var state: StoreState
     package var recordedStore: StoreID
+    package var logEnd: LogEnd?
 
-    package init(incarnation: Incarnation, state: StoreState, recordedStore: StoreID = .zero) {
+    package init(
+        incarnation: Incarnation, state: StoreState, recordedStore: StoreID = .zero, logEnd: LogEnd? = nil
+    ) {
         self.incarnation = incarnation
         self.state = state
         self.recordedStore = recordedStore
+        self.logEnd = logEnd
     }
 }
 
@@ -37,11 +97,14 @@ package struct Hello: Equatable, Sendable {
     /// Oldest and newest protocol version spoken. The connection uses the lower of both newest ones.
     package var minVersion: UInt16
     package var maxVersion: UInt16
-    /// Features understood; none is defined yet.
+    /// Features understood: bits of ``HelloFeatures``, and such as only later builds know. An answer repeats none that
+    /// the dialler lacks.
     package var features: UInt64
     package var channel: Channel
     /// In an answer: the dialler is no member of the cluster (any more), and the connection closes.
     package var isPeerUnknown: Bool
+    /// In an answer: another store is on record for the dialler's member, and the connection closes.
+    package var isStoreRefused = false
     /// The cluster this node belongs to, or `.zero` if it does not know yet.
     package var incarnation: Incarnation
     package var member: MemberID
@@ -58,6 +121,8 @@ package struct Hello: Equatable, Sendable {
     package var address: String
     /// API address announced to clients, `host:port` (design rule 13).
     package var apiAddress: String
+    /// In an answer to a dialler that understands it.
+    package var logEnd: LogEnd?
 
     package static let currentVersion: UInt16 = 1
 
@@ -81,5 +146,9 @@ package struct Hello: Equatable, Sendable {
         self.label = label
         self.address = address
         self.apiAddress = apiAddress
+    }
+
+    package func understands(_ feature: HelloFeatures) -> Bool {
+        HelloFeatures(rawValue: features).contains(feature)
     }
 }

@@ -122,6 +122,24 @@ package struct ReadIndexReply: Equatable, Sendable {
     }
 }
 
+/// A leader tells a member that its store is not what it was: it must not vote, nor serve, with it.
+package struct StoreVerdict: Equatable, Sendable {
+    package enum Finding: Equatable, Sendable {
+        /// The store acknowledged everything up to here in this term, and has less.
+        case lost(LogIndex)
+        /// The store knows an entry to be committed in whose place the leader has one of this term; 0: it has none.
+        case contradicted(LogIndex, leaderTerm: Term)
+    }
+
+    package var term: Term
+    package var finding: Finding
+
+    package init(term: Term, finding: Finding) {
+        self.term = term
+        self.finding = finding
+    }
+}
+
 /// A message from one RaftCore to another.
 package enum Message: Equatable, Sendable {
     case voteRequest(VoteRequest)
@@ -137,6 +155,7 @@ package enum Message: Equatable, Sendable {
     case snapshotEnd(SnapshotEnd)
     case snapshotReply(SnapshotReply)
     case timeoutNow(TimeoutNow)
+    case storeVerdict(StoreVerdict)
 
     package var term: Term {
         switch self {
@@ -153,6 +172,7 @@ package enum Message: Equatable, Sendable {
         case .snapshotEnd(let message): message.term
         case .snapshotReply(let message): message.term
         case .timeoutNow(let message): message.term
+        case .storeVerdict(let message): message.term
         }
     }
 }
@@ -181,4 +201,6 @@ package enum MessageType: UInt8, Sendable, CaseIterable {
     case joinRequest = 48
     case joinReply = 49
     case timeoutNow = 50
+    /// Sent only to who understands it.
+    case storeVerdict = 56
 }

@@ -18,6 +18,7 @@ extension Message {
         case .snapshotEnd: .snapshotEnd
         case .snapshotReply: .snapshotReply
         case .timeoutNow: .timeoutNow
+        case .storeVerdict: .storeVerdict
         }
     }
 
@@ -56,6 +57,7 @@ extension Message {
         case .snapshotEnd(let message): message.writeBody(into: &buffer)
         case .snapshotReply(let message): message.writeBody(into: &buffer)
         case .timeoutNow(let message): buffer.writeInteger(message.term)
+        case .storeVerdict(let message): message.writeBody(into: &buffer)
         }
     }
 
@@ -76,6 +78,7 @@ extension Message {
         case .snapshotEnd: self = .snapshotEnd(try SnapshotEnd(from: &body))
         case .snapshotReply: self = .snapshotReply(try SnapshotReply(from: &body))
         case .timeoutNow: self = .timeoutNow(try TimeoutNow(from: &body))
+        case .storeVerdict: self = .storeVerdict(try StoreVerdict(from: &body))
         case .hello, .helloReply, .authenticationChallenge, .authenticationReply, .authenticationProof, .joinRequest,
             .joinReply:
             throw .unknown(field: "message type", value: UInt64(frame.type.rawValue))

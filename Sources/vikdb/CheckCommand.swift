@@ -99,7 +99,9 @@ extension StoreReport {
         let (path, offset): (String, UInt64?) =
             switch problem {
             case .corrupt(let path, let offset, _): (path, offset)
-            case .io(_, let path, _), .full(let path), .locked(let path), .incompatible(let path, _): (path, nil)
+            case .io(_, let path, _), .full(let path), .locked(let path), .incompatible(let path, _),
+                .rolledBack(let path, _):
+                (path, nil)
             }
         return "{\"file\":\(quoted(path)),\"offset\":\(offset.map { "\($0)" } ?? "null"),"
             + "\"text\":\(quoted("\(problem)"))}"

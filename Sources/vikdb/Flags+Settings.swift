@@ -19,6 +19,8 @@ extension Flags {
         let tick = settings.node.tickMilliseconds
         settings.node.raft.heartbeatTicks = heartbeat / tick
         settings.node.raft.electionTicks = electionTimeout.lowerBound / tick...electionTimeout.upperBound / tick
+        settings.node.raft.usedStorePatienceTicks = UInt64(
+            NodeSettings.usedStorePatience * electionTimeout.upperBound / tick)
         settings.node.requestWaitTicks = requestWait / tick
         settings.node.leaderWaitTicks = min(2 * electionTimeout.upperBound, requestWait) / tick
         settings.node.logTailEntries = UInt64(logTailEntries)

@@ -22,7 +22,7 @@ import VikWire
         let mode: FrameDecoder.Mode =
             switch name {
             case "hello": .hello
-            case "hello-reply": .helloReply
+            case "hello-reply", "hello-reply-log-end", "hello-reply-refused": .helloReply
             case "append": .messages(.bulk)
             case "snapshot-offer", "snapshot-chunk", "snapshot-end": .messages(.snapshot)
             case "join-request": .hello
@@ -118,7 +118,7 @@ import VikWire
                     case .authenticationProof: known == .authenticationProof
                     case .helloReply: known == .helloReply
                     case .messages(.control):
-                        known != nil && ((16...23).contains(type) && known != .append || [34, 50].contains(type))
+                        known != nil && ((16...23).contains(type) && known != .append || [34, 50, 56].contains(type))
                     case .messages(.snapshot): [32, 33, 35].contains(type)
                     case .messages(.bulk): known == .append
                     case .nothing: false

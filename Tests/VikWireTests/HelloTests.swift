@@ -62,6 +62,43 @@ import VikWire
         #expect(Self.hello { $0.store = .zero } != nil)
     }
 
+    /// What only an answer may say, and only to who understands it.
+    @Test func answersTellMoreToWhoUnderstands() {
+        func answer(_ change: (inout Hello) -> Void) -> WireError? {
+            var hello = Samples.helloReplyWithLogEnd
+            change(&hello)
+            var buffer = ByteBuffer()
+            FrameEncoder.write(helloReply: hello, into: &buffer)
+            do throws(WireError) {
+                guard let frame = try FrameDecoder(mode: .helloReply).next(from: &buffer) else {
+                    return .truncated("frame")
+                }
+                return try Hello(from: frame) == hello ? nil : .invalid("another hello")
+            } catch {
+                return error
+            }
+        }
+        #expect(answer { _ in } == nil)
+        #expect(answer { $0.logEnd = nil } == .truncated("end of the log"))
+        #expect(answer { $0.features = 0 } == .invalid("bytes after the end of a hello"))
+        #expect(
+            answer {
+                $0.features = HelloFeatures.logEnd.rawValue
+                $0.isStoreRefused = true
+            } == .unknown(field: "hello flags", value: 2))
+        #expect(Self.hello { ($0.features, $0.isStoreRefused) = (.max, true) } != nil)
+        #expect(Self.hello { ($0.features, $0.logEnd) = (.max, Samples.helloReplyWithLogEnd.logEnd) } != nil)
+        #expect(answer { $0.logEnd!.commitIndex = 1003 } == .invalid("a log is committed beyond its end"))
+        #expect(answer { $0.logEnd!.commitTerm = 8 } != nil)
+        #expect(answer { $0.logEnd!.durableTerm = 8 } != nil)
+        #expect(answer { $0.logEnd!.term = WireLimits.maxTerm + 1 } != nil)
+        #expect(answer { $0.logEnd!.durableIndex = WireLimits.maxIndex + 1 } != nil)
+        #expect(answer { $0.logEnd!.commitIndex = 0 } != nil)
+        #expect(
+            answer { $0.logEnd = LogEnd(term: 0, durableIndex: 0, durableTerm: 0, commitIndex: 0, commitTerm: 0) }
+                == nil)
+    }
+
     @Test func stringsAreChecked() {
         #expect(Self.hello { $0.label = "" } != nil)
         #expect(Self.hello { $0.label = String(repeating: "x", count: WireLimits.maxLabelBytes) } == nil)

@@ -29,6 +29,20 @@ import VikWire
             let frame = try #require(try FrameDecoder(mode: .hello).next(from: &buffer))
             #expect(try Hello(from: frame) == hello)
 
+            // An answer tells more, as far as it says that it does.
+            if hello.understands(.logEnd) {
+                let term = UInt64.random(in: 1...WireLimits.maxTerm, using: &random)
+                let durable = UInt64.random(in: 1...WireLimits.maxIndex, using: &random)
+                let commit = UInt64.random(in: 0...durable, using: &random)
+                hello.logEnd = LogEnd(
+                    term: term, durableIndex: durable, durableTerm: term, commitIndex: commit,
+                    commitTerm: commit == 0 ? 0 : UInt64.random(in: 1...term, using: &random))
+            }
+            if hello.understands(.storeRefusal) { hello.isStoreRefused = .random(using: &random) }
+            FrameEncoder.write(helloReply: hello, into: &buffer)
+            let answer = try #require(try FrameDecoder(mode: .helloReply).next(from: &buffer))
+            #expect(try Hello(from: answer) == hello)
+
             let count = Int.random(in: 1...WireLimits.maxMembers, using: &random)
             let members = Set((0..<count).map { _ in UInt64.random(in: 1 ... .max, using: &random) }).map { id in
                 Member(
@@ -84,6 +98,23 @@ import VikWire
         }
     }
 
+    @Test func damagedAnswersAreRefusedOrHarmless() throws {
+        var random = SeededGenerator.announced()
+        var accepted = 0
+        for _ in 0..<100_000 {
+            var bytes = SpecExamples["hello-reply-refused"].reframed { $0.damage(using: &random) }
+            let original = bytes
+            guard let frame = try? FrameDecoder(mode: .helloReply).next(from: &bytes),
+                let hello = try? Hello(from: frame)
+            else { continue }
+            accepted += 1
+            var again = ByteBuffer()
+            FrameEncoder.write(helloReply: hello, into: &again)
+            #expect(again == original)
+        }
+        #expect(accepted > 0 && accepted < 100_000)
+    }
+
     @Test func damagedConfigurationsAreRefusedOrHarmless() throws {
         var random = SeededGenerator.announced()
         for _ in 0..<100_000 {
@@ -99,7 +130,7 @@ extension Message {
     fileprivate static func random(using random: inout SeededGenerator) -> Message {
         func index(_ random: inout SeededGenerator) -> UInt64 { .random(in: 0...(1 << 40), using: &random) }
         let term = UInt64.random(in: 2...(1 << 40), using: &random)
-        switch Int.random(in: 0..<14, using: &random) {
+        switch Int.random(in: 0..<15, using: &random) {
         case 0:
             let last = index(&random)
             let lastTerm = last == 0 ? 0 : UInt64.random(in: 1..<term, using: &random)
@@ -125,6 +156,14 @@ extension Message {
             return .heartbeat(Heartbeat(term: term, commit: index(&random), round: random.next() >> 2))
         case 7:
             return .heartbeatReply(HeartbeatReply(term: term, round: random.next() >> 2, verified: index(&random)))
+        case 14:
+            let place = index(&random) + 1
+            return .storeVerdict(
+                StoreVerdict(
+                    term: term,
+                    finding: Bool.random(using: &random)
+                        ? .lost(place)
+                        : .contradicted(place, leaderTerm: UInt64.random(in: 0...term, using: &random))))
         case 8:
             return .timeoutNow(TimeoutNow(term: term))
         case 9:

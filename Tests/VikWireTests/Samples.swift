@@ -19,6 +19,20 @@ enum Samples {
         channel: .control, incarnation: incarnation, member: members[1], peer: members[0], store: stores[1],
         state: .entries, recordedStore: stores[0], label: "node2", address: addresses[1], apiAddress: "[fd00::2]:8080")
 
+    /// The same, to a dialler that understands features 1 and 2.
+    static let helloReplyWithLogEnd: Hello = {
+        var hello = helloReply
+        hello.features = HelloFeatures.own.rawValue
+        hello.logEnd = LogEnd(term: 7, durableIndex: 1002, durableTerm: 7, commitIndex: 1001, commitTerm: 6)
+        return hello
+    }()
+    /// One that refuses the dialler's store.
+    static let helloReplyRefused: Hello = {
+        var hello = helloReplyWithLogEnd
+        hello.isStoreRefused = true
+        return hello
+    }()
+
     static let configuration = Configuration(
         incarnation: incarnation,
         members: [
@@ -79,6 +93,11 @@ enum Samples {
             .readIndexReply(ReadIndexReply(term: 7, context: 0x1122_3344_5566_7788, index: 1002))
         ),
         ("timeout-now", .timeoutNow(TimeoutNow(term: 7))),
+        ("store-verdict-lost", .storeVerdict(StoreVerdict(term: 7, finding: .lost(1002)))),
+        (
+            "store-verdict-contradicted",
+            .storeVerdict(StoreVerdict(term: 7, finding: .contradicted(1001, leaderTerm: 7)))
+        ),
         (
             "snapshot-offer",
             .snapshotOffer(

@@ -20,12 +20,15 @@ import VikWire
         #expect(try Hello(from: frame) == Samples.hello)
     }
 
-    @Test func helloReply() throws {
-        var buffer = ByteBuffer()
-        FrameEncoder.write(helloReply: Samples.helloReply, into: &buffer)
-        #expect(buffer == SpecExamples["hello-reply"])
-        let frame = try #require(try FrameDecoder(mode: .helloReply).next(from: &buffer))
-        #expect(try Hello(from: frame) == Samples.helloReply)
+    @Test(arguments: [
+        ("hello-reply", Samples.helloReply), ("hello-reply-log-end", Samples.helloReplyWithLogEnd),
+        ("hello-reply-refused", Samples.helloReplyRefused),
+    ]) func helloReply(_ name: String, _ hello: Hello) throws {
+        try handshake(name, .helloReply, hello) {
+            FrameEncoder.write(helloReply: $0, into: &$1)
+        } read: { frame throws(WireError) in
+            try Hello(from: frame)
+        }
     }
 
     /// A frame that comes before a connection has a channel, both ways.
@@ -104,7 +107,8 @@ import VikWire
     @Test func everyExampleIsTested() {
         let tested =
             Samples.messages.map(\.name) + [
-                "hello", "hello-reply", "configuration", "join-request", "join-reply-member", "join-reply-unknown",
+                "hello", "hello-reply", "hello-reply-log-end", "hello-reply-refused", "configuration", "join-request",
+                "join-reply-member", "join-reply-unknown",
                 "authentication-challenge", "authentication-reply", "authentication-proof",
             ]
         #expect(Set(SpecExamples.all.keys) == Set(tested))

@@ -10,7 +10,9 @@ package enum NodeInput: Sendable {
     /// From the member's store that the transport's handshake established.
     case message(Message, from: MemberID, store: StoreID)
     /// A handshake with a member, at its own address, is done; or it told something new about itself.
-    case peerConnected(Hello)
+    case peerConnected(Hello, acknowledged: AcknowledgedLog? = nil)
+    /// A member's connection to this node is through its handshake.
+    case peerAccepted(Hello)
     /// A connection to a member broke; what was on its way may be lost.
     case peerDisconnected(MemberID)
     /// The connection that carries entries to a member is open, or broke.
@@ -23,6 +25,8 @@ package enum NodeInput: Sendable {
     case snapshotDisconnected(MemberID)
     /// A member of this node's own cluster answered that this node is no member of it.
     case unknownToPeer(Hello)
+    /// One answered that another store is on record for this node.
+    case storeRefused(Hello)
     /// A job of the log lane wrote and synced a group.
     case persisted(sequence: UInt64, nanoseconds: UInt64)
     /// It saved the hard state of a group, but the disk has no room for the entries.

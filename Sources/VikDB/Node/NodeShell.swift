@@ -33,6 +33,8 @@ package final class NodeShell {
     var violations = NotedViolations()
     /// Of this node's membership, what was last logged.
     var isRemovalNoted = false
+    /// The label of a member that refuses this node's store, as last logged; nil once there is a leader.
+    var refusedBy: String?
     var metrics = NodeMetrics()
     /// As last logged.
     private var notedPressure = PressureRecord()
@@ -143,13 +145,15 @@ package final class NodeShell {
         case .read(let query, let consistency, let token, let sink):
             admitRead(query, consistency, token: token, sink: sink)
         case .message(let message, let member, let store): step(message, from: member, store: store)
-        case .peerConnected(let hello): connected(hello)
+        case .peerConnected(let hello, let acknowledged): connected(hello, acknowledged)
+        case .peerAccepted(let hello): core.heard(hello.member, store: hello.store)
         case .peerDisconnected(let member): core.disconnected(member)
         case .appendsOpened(let member): core.setAppends(to: member, areCutOff: false)
         case .appendsCutOff(let member): core.setAppends(to: member, areCutOff: true)
         case .snapshotConnected(let member): snapshotConnection(to: member, isOpen: true)
         case .snapshotDisconnected(let member): snapshotConnection(to: member, isOpen: false)
         case .unknownToPeer(let hello): noteUnknown(to: hello)
+        case .storeRefused(let hello): noteRefused(by: hello)
         case .acquainted(let hello): acquaint(hello)
         case .snapshotRead(let member, let transfer, let isEnd):
             if let sender = sending[member], sender.offer.transfer == transfer { sender.read(isEnd: isEnd) }
@@ -189,6 +193,7 @@ package final class NodeShell {
 
     /// Acts on everything handled since the last call.
     package func pump() {
+        stopIfStoreIsLost()
         switch phase {
         case .running, .draining:
             propose()
@@ -224,6 +229,7 @@ package final class NodeShell {
         guard core.leader != notedLeader, let leader = leaderHello else { return }
         notedLeader = core.leader
         isRemovalNoted = false
+        refusedBy = nil
         logger.notice("following the leader", metadata: ["leader": "\(leader.label)", "term": "\(core.term)"])
     }
 
@@ -242,10 +248,11 @@ package final class NodeShell {
         if now % UInt64(options.housekeepingTicks) == 0, phase == .running || phase == .draining { keepHouse() }
     }
 
-    private func connected(_ hello: Hello) {
+    private func connected(_ hello: Hello, _ acknowledged: AcknowledgedLog?) {
         warnOfSharedAddress(in: hello)
         hellos[hello.member] = hello
-        core.identified(hello.member, store: hello.store)
+        core.identified(
+            hello.member, store: hello.store, state: hello.state, end: hello.logEnd, acknowledged: acknowledged)
         // What the process before acknowledged may have come since its connection broke.
         core.disconnected(hello.member)
         founding?.record(hello)
@@ -277,6 +284,7 @@ package final class NodeShell {
         }
         for member in ready.snapshotsNeeded { startSnapshot(to: member) }
         for message in ready.snapshotMessages { handleSnapshot(message) }
+        for verdict in ready.verdicts { logVerdict(verdict.finding, on: verdict.member) }
         serveReads()
     }
 
@@ -505,7 +513,7 @@ package final class NodeShell {
         core.persistenceRefused(sequence)
     }
 
-    private func fail(_ error: StorageError) {
+    func fail(_ error: StorageError) {
         phase = .failed(error)
         logger.critical("the node stops: \(error)")
         abandonEverything()
@@ -530,7 +538,8 @@ package final class NodeShell {
     /// What the handshake tells of this node's store.
     package func localHello(to member: MemberID) -> LocalHello {
         LocalHello(
-            incarnation: clusterIncarnation, state: core.storeState, recordedStore: core.foundingStore(of: member))
+            incarnation: clusterIncarnation, state: core.storeState, recordedStore: core.foundingStore(of: member),
+            logEnd: core.logEnd)
     }
 
     package var isClosed: Bool { phase == .closed }

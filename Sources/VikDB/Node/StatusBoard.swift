@@ -102,6 +102,8 @@ extension NodeShell {
                 "this node was removed from the cluster"
             } else if isRemovalNoted, core.leader == nil {
                 "a member of the cluster does not know this node: it was removed, or is to be added"
+            } else if let refusedBy, core.leader == nil {
+                refusalText(by: refusedBy)
             } else if identity.founders.isEmpty, core.storeState != .entries {
                 "joining: the leader has sent nothing yet"
             } else if let obstacle = founding?.obstacle(hasSeenTerm: core.storeState == .voted) {

@@ -30,6 +30,8 @@ struct Progress {
     /// The tick before which no snapshot is sent, and how many transfers in a row have failed.
     var snapshotRetryAt: UInt64 = 0
     var snapshotFailures = 0
+    /// Its store is not what it was: nothing is sent to it but this, and nothing that it says counts.
+    var finding: StoreVerdict.Finding?
     /// A member that was removed gets the log until it has learned so; nil: it is a member.
     var departure: Departure?
     /// Newest read-index round it confirmed.
@@ -67,7 +69,7 @@ struct Progress {
     var hasInFlight: Bool { !window.isEmpty }
 
     func canSend(_ options: RaftOptions) -> Bool {
-        if isFetching { return false }
+        if isFetching || finding != nil { return false }
         return switch mode {
         case .installing: false
         case .probing: !isPaused

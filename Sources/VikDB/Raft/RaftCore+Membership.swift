@@ -37,7 +37,7 @@ extension RaftCore {
     /// one. A replaced store must not count again at a node that does not know yet that its replacement is committed.
     func recognizes(_ member: MemberID) -> Bool {
         guard let shown = shownStores[member],
-            membership.counting(commit: commit)?.member(member)?.store == shown
+            membership.counting(commit: commit)?.member(member)?.store == shown, !isDistrusted(member)
         else { return false }
         return membership.pending(commit: commit).allSatisfy {
             $0.configuration.member(member).map { $0.store == shown } ?? true
@@ -110,9 +110,25 @@ extension RaftCore {
     }
 
     /// `member` showed `store` in a handshake at its own address. Only messages of that store are taken from it.
-    package mutating func identified(_ member: MemberID, store: StoreID) {
+    ///
+    /// - Parameters:
+    ///   - state: what the store says of itself.
+    ///   - end: where its log ends; nil: it does not say.
+    ///   - acknowledged: what this node knew of it when it said Hello.
+    package mutating func identified(
+        _ member: MemberID, store: StoreID, state: StoreState = .empty, end: LogEnd? = nil,
+        acknowledged: AcknowledgedLog? = nil
+    ) {
+        noteOffice()
+        heard(member, store: store)
+        noteNewcomer(store, state: state, as: member)
+        defer {
+            if let end { noteLogEnd(end, of: member, store: store, acknowledged: acknowledged) }
+        }
         guard shownStores[member] != store else { return }
         shownStores[member] = store
+        logEnds.removeAll { $0.member == member }
+        distrusted.removeAll { $0 == member }
         // What the earlier store acknowledged says nothing of this one.
         if role == .leader, let position = leading!.position(of: member) {
             let departure = leading!.peers[position].departure
@@ -135,10 +151,11 @@ extension RaftCore {
     /// A member that lost its disk, and is back with an empty store, gets an entry that records the new one. It is
     /// committed by a quorum of the others, because until then the new store counts for nothing.
     mutating func recordNewStores() {
+        noteOffice()
         guard mayChangeMembers, let current = membership.latest else { return }
         for member in current.members where member.id != id {
             guard let shown = shownStores[member.id], shown != member.store,
-                !current.members.contains(where: { $0.store == shown })
+                !current.members.contains(where: { $0.store == shown }), mayRecord(shown, for: member.id)
             else { continue }
             appendConfiguration(current.changing(member.id) { $0.store = shown })
             return

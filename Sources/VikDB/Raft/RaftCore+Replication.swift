@@ -161,6 +161,10 @@ extension RaftCore {
 
     mutating func broadcastHeartbeat() {
         for peer in leading!.peers {
+            if let finding = peer.finding {
+                sendVerdict(finding, to: peer.member)
+                continue
+            }
             send(
                 .heartbeat(Heartbeat(term: term, commit: min(commit, peer.match), round: leading!.roundCount)),
                 to: peer.member)
@@ -225,6 +229,7 @@ extension RaftCore {
         var previousTerm = request.previousTerm
         var entries = request.entries[...]
         if previousIndex < commit {
+            if contradictsCommitted(request, from: from) { return }
             // A leader's log holds all that is committed (leader completeness), so the logs agree up to there.
             entries = entries.drop { $0.index <= commit }
             if entries.isEmpty {
@@ -235,6 +240,7 @@ extension RaftCore {
             previousTerm = log.term(at: commit)!
         }
         guard log.term(at: previousIndex) == previousTerm else {
+            if previousIndex <= commit, contradictsCommitted(request, from: from) { return }
             // The entry at `previousIndex` itself is known to differ.
             let hint = log.lastPossibleMatch(index: previousIndex - 1, term: previousTerm)
             let reply = AppendReply(

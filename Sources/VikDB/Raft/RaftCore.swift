@@ -7,8 +7,8 @@ import VikWire
 /// The shell feeds it messages, ticks and completions, then takes a ``Ready`` that says what to persist, send and fetch.
 /// RaftCore itself holds back what must not leave before it is durable, so a shell cannot send too early.
 ///
-/// The rest of it stands by topic: `RaftCore+Election`, `+Replication`, `+ReadIndex`, `+Membership`, `+Snapshot`,
-/// `+HandOver`.
+/// The rest of it stands by topic: `RaftCore+Election`, `+Replication`, `+ReadIndex`, `+Membership`, `+Stores`,
+/// `+Snapshot`, `+HandOver`.
 package struct RaftCore {
     package let id: MemberID
     package let store: StoreID
@@ -37,6 +37,18 @@ package struct RaftCore {
     var shownStores: [MemberID: StoreID] = [:]
     /// The tick since which a member cannot be sent entries.
     var appendsCutOff: [MemberID: UInt64] = [:]
+    /// Of each other member: the store on record, when it was heard; another that it showed; what a store said of its
+    /// log. One of each for a member at most.
+    var lastHeard: [HeardStore] = []
+    var newcomers: [NewcomerStore] = []
+    var logEnds: [SaidLogEnd] = []
+    /// Members whose store is not what it was, at a leader.
+    var distrusted: [MemberID] = []
+    /// The term of the office that this node last held, and when it was first asked about it.
+    var officeTerm: Term = 0
+    var officeSince: UInt64 = 0
+    /// Why this node must not go on with its store; it takes no more messages.
+    package internal(set) var storeLoss: StoreLoss?
 
     // Time, in ticks.
     var now: UInt64 = 0
@@ -60,6 +72,7 @@ package struct RaftCore {
     var lostLeadership = false
     var snapshotsNeeded: [MemberID] = []
     var snapshotMessages: [SnapshotMessage] = []
+    var verdicts: [(member: MemberID, finding: StoreVerdict.Finding)] = []
     /// A snapshot is taking the place of log and state: no append is taken until it has.
     package internal(set) var isInstalling = false
     /// The log store has no room, since this tick: entries stay in memory, votes are still saved.
@@ -148,7 +161,10 @@ package struct RaftCore {
     ///
     /// - Throws: what the message says that no member can; then nothing has changed.
     package mutating func step(_ message: Message, from: MemberID, store sender: StoreID) throws(PeerViolation) {
-        guard from != id, shownStores[from] == sender, message.term <= WireLimits.maxTerm else { return }
+        heard(from, store: sender)
+        guard from != id, shownStores[from] == sender, message.term <= WireLimits.maxTerm, storeLoss == nil,
+            !isDistrusted(from)
+        else { return }
         // Terms grow by one an election. A leap would use up all there are, on every disk, at one message's word.
         guard message.term <= term + Self.maxTermLeap else { return }
         if case .voteRequest(let request) = message {
@@ -177,6 +193,7 @@ package struct RaftCore {
         case .snapshotChunk, .snapshotEnd: stepSnapshotPart(message, from: from)
         case .snapshotReply: stepSnapshotReply(message, from: from)
         case .timeoutNow: stepTimeoutNow(from: from)
+        case .storeVerdict(let verdict): stepStoreVerdict(verdict, from: from)
         }
     }
 
@@ -189,7 +206,7 @@ package struct RaftCore {
         case .append, .heartbeat:
             sendOnceTermIsDurable(.heartbeatReply(HeartbeatReply(term: term, round: 0, verified: 0)), to: from)
         case .voteRequest, .voteReply, .appendReply, .heartbeatReply, .readIndexRequest, .readIndexReply,
-            .snapshotOffer, .snapshotChunk, .snapshotEnd, .snapshotReply, .timeoutNow:
+            .snapshotOffer, .snapshotChunk, .snapshotEnd, .snapshotReply, .timeoutNow, .storeVerdict:
             break
         }
     }
@@ -253,6 +270,7 @@ package struct RaftCore {
         swap(&ready.lostLeadership, &lostLeadership)
         swap(&ready.snapshotsNeeded, &snapshotsNeeded)
         swap(&ready.snapshotMessages, &snapshotMessages)
+        swap(&ready.verdicts, &verdicts)
         log.trimCache(to: options.entryCacheBytes, notAfter: commit)
         return ready
     }

@@ -6,6 +6,11 @@ package struct RaftOptions: Sendable {
     /// hears from no majority for the lower bound steps down.
     package var electionTicks: ClosedRange<Int> = 30...60
     package var heartbeatTicks = 5
+    /// A store that has been used and is not the one on record for its member is recorded only once that has been silent
+    /// for so long: a hundred of the longest election timeouts. That is longer than a machine takes to start again, whose
+    /// place an old one must not take meanwhile; and not too long for a disk that is back after it was away at one start,
+    /// because the cluster has one member less until then.
+    package var usedStorePatienceTicks: UInt64 = 6_000
     /// The window of appends sent to one follower ahead of its acknowledgements.
     package var maxInflightAppends = 256
     package var maxInflightBytes = 16 << 20

@@ -15,6 +15,8 @@ package struct Ready: Sendable {
     package var snapshotsNeeded: [MemberID] = []
     /// Messages of snapshot transfers that passed the core's checks, in order of arrival.
     package var snapshotMessages: [SnapshotMessage] = []
+    /// Members whose store is not what it was, as this leader has just found out.
+    package var verdicts: [(member: MemberID, finding: StoreVerdict.Finding)] = []
     /// This node led until now: whatever it proposed and had not committed has an unknown outcome.
     package var lostLeadership = false
 }

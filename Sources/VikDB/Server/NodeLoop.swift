@@ -111,8 +111,10 @@ final class NodeLoop: TransportDelegate {
         schedulePump()
     }
 
-    func transportConnected(_ peer: Hello, _ channel: VikWire.Channel) {
-        shell.handle(channel == .snapshot ? .snapshotConnected(peer.member) : .peerConnected(peer))
+    func transportConnected(_ peer: Hello, _ channel: VikWire.Channel, acknowledged: AcknowledgedLog?) {
+        shell.handle(
+            channel == .snapshot
+                ? .snapshotConnected(peer.member) : .peerConnected(peer, acknowledged: acknowledged))
         if channel == .bulk { shell.handle(.appendsOpened(peer.member)) }
         schedulePump()
     }
@@ -123,7 +125,9 @@ final class NodeLoop: TransportDelegate {
         schedulePump()
     }
 
-    func transportAccepted(_ peer: Hello) {}
+    func transportAccepted(_ peer: Hello) {
+        shell.handle(.peerAccepted(peer))
+    }
 
     func transportAcquainted(_ stranger: Hello) -> Bool {
         guard shell.mayBeNew(stranger) else { return false }
@@ -136,6 +140,17 @@ final class NodeLoop: TransportDelegate {
         shell.handle(.unknownToPeer(peer))
         schedulePump()
     }
+
+    func transportIsRefused(by peer: Hello) {
+        shell.handle(.storeRefused(peer))
+        schedulePump()
+    }
+
+    func storeRefusal(of peer: Hello) -> String? { shell.storeRefusal(of: peer) }
+
+    func isOnRecord(_ peer: Hello) -> Bool { shell.core.isOnRecord(peer.store, of: peer.member) }
+
+    func acknowledgedLog(of member: MemberID) -> AcknowledgedLog? { shell.core.acknowledgedLog(of: member) }
 
     func joinReply(to request: JoinRequest) -> JoinReply { shell.joinReply(to: request) }
 

@@ -3,6 +3,9 @@ import VikWire
 
 /// All that a node is started with. A plain value; `vikdb` makes it from its flags, `vikbench` and tests directly.
 package struct NodeSettings: Sendable {
+    /// ``RaftOptions/usedStorePatienceTicks`` in longest election timeouts.
+    package static let usedStorePatience = 100
+
     /// Nil: a node alone, without a replication port.
     package var replication: Replication?
     /// Listen address of the HTTP API; nil: none (a benchmark in process).

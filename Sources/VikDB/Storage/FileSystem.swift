@@ -72,6 +72,8 @@ package enum StorageError: Error, Equatable, Sendable, CustomStringConvertible {
     case corrupt(path: String, offset: UInt64, reason: String)
     /// The files are of a version this build does not know, or belong to another store.
     case incompatible(path: String, reason: String)
+    /// The files are in order, but not what they were, or not what the cluster's are.
+    case rolledBack(path: String, reason: String)
 
     package var description: String {
         switch self {
@@ -79,7 +81,7 @@ package enum StorageError: Error, Equatable, Sendable, CustomStringConvertible {
         case .full(let path): "no space left on the device of \(path)"
         case .locked(let path): "\(path) is locked by another running vikdb"
         case .corrupt(let path, let offset, let reason): "\(path) is corrupt at offset \(offset): \(reason)"
-        case .incompatible(let path, let reason): "\(path): \(reason)"
+        case .incompatible(let path, let reason), .rolledBack(let path, let reason): "\(path): \(reason)"
         }
     }
 }

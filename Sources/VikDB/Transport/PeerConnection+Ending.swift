@@ -20,6 +20,9 @@ extension PeerConnection {
         static let stopped = Ending(cause: "stopped")
         static let tooManyStrangers = Ending(cause: "too many connections have not said hello")
         static let unknownToPeer = Ending(cause: "it says that this node is no member of the cluster, or no longer")
+        static let storeRefused = Ending(
+            cause: "it refuses this node's directories: others are on record for this member")
+        static let otherStore = Ending(cause: "it showed another store than the one on record, which has dialled")
         static let joinAnswered = Ending(cause: "asked who it is")
 
         static func violation(_ error: WireError) -> Ending {

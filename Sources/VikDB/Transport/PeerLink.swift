@@ -30,6 +30,8 @@ final class PeerLink: PeerConnectionOwner {
     private var wasUnreachable = false
     /// The connection, once the handshake is done.
     private var open: PeerConnection?
+    /// What the peer's store had acknowledged when this node said Hello.
+    private var acknowledged: AcknowledgedLog?
     private var openedAt = NIODeadline.uptimeNanoseconds(0)
     /// Frames encoded since the last flush.
     private var pending = ByteBuffer()
@@ -61,6 +63,12 @@ final class PeerLink: PeerConnectionOwner {
         guard case .waiting(let timer) = state, wasUnreachable else { return }
         timer.cancel()
         dial()
+    }
+
+    /// Ends the connection if it reaches another store.
+    func keep(_ store: StoreID) {
+        guard let open, let peer = open.peer, peer.store != store else { return }
+        open.end(.otherStore)
     }
 
     func stop(_ ending: PeerConnection.Ending) {
@@ -142,7 +150,7 @@ final class PeerLink: PeerConnectionOwner {
             logger.warning("not connected to the peer: \(ending)")
         }
         // A node that is no member is not waited for, but it may become one again.
-        let pause = ending == .unknownToPeer ? retryDelay.longest() : retryDelay.next()
+        let pause = ending == .unknownToPeer || ending == .storeRefused ? retryDelay.longest() : retryDelay.next()
         let timer = transport.eventLoop.assumeIsolated().scheduleTask(in: pause) {
             // A timer that is due together with what cancels it still fires.
             if case .waiting = self.state { self.dial() }
@@ -155,6 +163,7 @@ final class PeerLink: PeerConnectionOwner {
     func connectionBegan(_ connection: PeerConnection) {}
 
     func connectionMayGreet(_ connection: PeerConnection) {
+        acknowledged = transport.delegate.acknowledgedLog(of: member)
         var bytes = ByteBuffer()
         FrameEncoder.write(hello: transport.hello(to: member, on: channel), into: &bytes)
         connection.write(bytes)
@@ -164,6 +173,10 @@ final class PeerLink: PeerConnectionOwner {
         let hello = try Hello(from: frame)
         if let refusal = transport.refusal(of: hello, dialled: (member, channel)) {
             return connection.end(PeerConnection.Ending(cause: refusal.cause))
+        }
+        if hello.isStoreRefused {
+            connection.end(.storeRefused)
+            return transport.delegate.transportIsRefused(by: hello)
         }
         if hello.isPeerUnknown {
             connection.end(.unknownToPeer)
@@ -175,7 +188,7 @@ final class PeerLink: PeerConnectionOwner {
         openedAt = .now()
         trouble = nil
         logger.info("connected to the peer", metadata: ["label": "\(hello.label)"])
-        transport.delegate.transportConnected(hello, channel)
+        transport.delegate.transportConnected(hello, channel, acknowledged: acknowledged)
     }
 
     func connectionReadComplete(_ connection: PeerConnection) {}

@@ -10,6 +10,8 @@ final class PeerListener: PeerConnectionOwner {
     private struct Key: Hashable {
         let member: MemberID
         let channel: VikWire.Channel
+        /// Whether it showed the store that was on record for the member then.
+        let isOnRecord: Bool
     }
 
     /// Several nodes may dial from one host, each for a cause of its own.
@@ -25,7 +27,7 @@ final class PeerListener: PeerConnectionOwner {
     private var isStopped = false
     /// Not yet through the handshake.
     private var strangers: [ObjectIdentifier: PeerConnection] = [:]
-    /// Through it: one of each channel for each peer.
+    /// Through it: of each channel for each peer one with the store on record, and one with another.
     private var accepted: [Key: PeerConnection] = [:]
     /// Whether the read that is going on brought a message.
     private var hasMessages = false
@@ -103,8 +105,10 @@ final class PeerListener: PeerConnectionOwner {
             strangers[ObjectIdentifier(connection)] = nil
             return logRefusal(of: connection, ending)
         }
-        let key = Key(member: peer.member, channel: peer.channel)
-        if accepted[key] === connection { accepted[key] = nil }
+        for isOnRecord in [true, false] {
+            let key = Key(member: peer.member, channel: peer.channel, isOnRecord: isOnRecord)
+            if accepted[key] === connection { accepted[key] = nil }
+        }
         // The read that broke the protocol may have brought messages before that.
         if hasMessages { transport.tellDelegateLater { [self] _ in connectionReadComplete(connection) } }
         logger.log(
@@ -114,7 +118,7 @@ final class PeerListener: PeerConnectionOwner {
 
     private func welcome(_ connection: PeerConnection, _ hello: Hello) throws(WireError) {
         guard !hello.isPeerUnknown else { throw .invalid("a hello with a flag that only an answer may have") }
-        var reply = transport.hello(to: hello.member, on: hello.channel)
+        var reply = transport.answer(to: hello)
         if let refusal = transport.refusal(of: hello, dialled: nil) {
             if refusal.mayBeNew, transport.delegate.transportAcquainted(hello) {
                 // It is a peer from now on, and dials again in a moment.
@@ -124,15 +128,25 @@ final class PeerListener: PeerConnectionOwner {
                 reply.isPeerUnknown = true
                 send(reply, on: connection)
             }
+            if refusal.isOfOtherStore, reply.understands(.storeRefusal) {
+                reply.isStoreRefused = true
+                send(reply, on: connection)
+            }
             return connection.end(PeerConnection.Ending(cause: refusal.cause))
         }
         strangers[ObjectIdentifier(connection)] = nil
         let host = connection.remoteHost
         refusals = refusals.filter { $0.host != host }
         connection.established(with: hello, allowing: .messages(hello.channel))
-        let key = Key(member: hello.member, channel: hello.channel)
-        let older = accepted.updateValue(connection, forKey: key)
-        older?.end(.replaced)
+        let isOnRecord = transport.delegate.isOnRecord(hello)
+        let key = Key(member: hello.member, channel: hello.channel, isOnRecord: isOnRecord)
+        // The store on record drives out whatever else was taken for this member; another one, which is let in while that
+        // is silent, only its own like.
+        let driven = isOnRecord ? [key, Key(member: hello.member, channel: hello.channel, isOnRecord: false)] : [key]
+        let older = driven.compactMap { accepted.removeValue(forKey: $0) }
+        accepted[key] = connection
+        for connection in older { connection.end(.replaced) }
+        if isOnRecord { transport.keepLinks(toStoreOf: hello) }
         send(reply, on: connection)
         transport.hurry(to: hello.member)
         transport.delegate.transportAccepted(hello)

@@ -32,6 +32,12 @@ package final class PeerTransport {
             snapshot?.end(ending)
         }
 
+        func keep(_ store: StoreID) {
+            control.keep(store)
+            bulk.keep(store)
+            snapshot?.keep(store)
+        }
+
         func stop(_ ending: PeerConnection.Ending) {
             control.stop(ending)
             bulk.stop(ending)
@@ -197,14 +203,29 @@ package final class PeerTransport {
         identity.hello(to: peer, on: channel, delegate.localHello(to: peer))
     }
 
+    func answer(to hello: Hello) -> Hello {
+        identity.answer(to: hello, delegate.localHello(to: hello.member))
+    }
+
+    /// The store on record for `peer`'s member has dialled: links to another one that showed itself in its place end.
+    func keepLinks(toStoreOf peer: Hello) {
+        links[peer.member]?.keep(peer.store)
+    }
+
     /// A peer that has dialled this node is up: one that restarted need not wait until it is dialled again.
     func hurry(to member: MemberID) {
         links[member]?.hurry()
     }
 
     func refusal(of hello: Hello, dialled: (member: MemberID, channel: VikWire.Channel)?) -> HelloRefusal? {
-        identity.refusal(of: hello, incarnation: delegate.localHello(to: hello.member).incarnation, dialled: dialled) {
-            links[$0] != nil
+        let incarnation = delegate.localHello(to: hello.member).incarnation
+        if let refusal = identity.refusal(
+            of: hello, incarnation: incarnation, dialled: dialled, isPeer: { links[$0] != nil })
+        {
+            return refusal
+        }
+        return delegate.storeRefusal(of: hello).map {
+            HelloRefusal(cause: "\(hello.label) at \(hello.address) \($0)", isOfOtherStore: true)
         }
     }
 

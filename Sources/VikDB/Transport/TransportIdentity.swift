@@ -20,9 +20,22 @@ package struct TransportIdentity: Sendable {
 
     func hello(to peer: MemberID, on channel: VikWire.Channel, _ local: LocalHello) -> Hello {
         Hello(
-            channel: channel, incarnation: local.incarnation, member: member, peer: peer, store: store,
+            features: HelloFeatures.own.rawValue, channel: channel, incarnation: local.incarnation, member: member,
+            peer: peer, store: store,
             state: local.state, recordedStore: local.recordedStore, label: label, address: address.description,
             apiAddress: apiAddress.description)
+    }
+
+    /// The answer to `hello`, which has only what its sender understands.
+    func answer(to hello: Hello, _ local: LocalHello) -> Hello {
+        var answer = self.hello(to: hello.member, on: hello.channel, local)
+        answer.features &= hello.features
+        if answer.understands(.logEnd), let end = local.logEnd {
+            answer.logEnd = end
+        } else {
+            answer.features &= ~HelloFeatures.logEnd.rawValue
+        }
+        return answer
     }
 
     /// Why a well-formed Hello is not that of a peer of this node; nil: it is. `proto-spec.md` has the rules.
@@ -59,6 +72,9 @@ package struct TransportIdentity: Sendable {
         if hello.incarnation != incarnation, hello.incarnation != .zero, incarnation != .zero {
             return HelloRefusal(cause: "\(who) belongs to another cluster")
         }
+        if hello.isStoreRefused, !isOfOwnCluster {
+            return HelloRefusal(cause: "\(who) refuses this node's store, but may belong to another cluster")
+        }
         if hello.isPeerUnknown, !isOfOwnCluster {
             return HelloRefusal(cause: "\(who) does not know this node, but may belong to another cluster")
         }
@@ -75,6 +91,8 @@ struct HelloRefusal {
     var isOfFormerMember = false
     /// It is no member as far as this node knows, which may know less than its sender does.
     var mayBeNew = false
+    /// Another store is on record for its sender's member, and its sender is told so.
+    var isOfOtherStore = false
 }
 
 /// Receives what the transport has to say; all calls come on the node's loop, none from within a call to the transport,
@@ -86,7 +104,9 @@ package protocol TransportDelegate: AnyObject {
     /// … and then this, so that they can be handled as one batch.
     func transportReadComplete()
     /// A connection that this node dialled is through its handshake: from now on messages reach the peer.
-    func transportConnected(_ peer: Hello, _ channel: VikWire.Channel)
+    ///
+    /// - Parameter acknowledged: what ``acknowledgedLog(of:)`` said when this node said Hello.
+    func transportConnected(_ peer: Hello, _ channel: VikWire.Channel, acknowledged: AcknowledgedLog?)
     /// That connection is lost, and with it perhaps messages that were sent.
     func transportDisconnected(_ member: MemberID, _ channel: VikWire.Channel)
     /// A peer's connection to this node is through its handshake.
@@ -98,6 +118,16 @@ package protocol TransportDelegate: AnyObject {
     /// A peer of this node's own incarnation answered that this node is no member. It may be behind itself; the
     /// transport goes on asking it, with its longest pause.
     func transportIsUnknown(to peer: Hello)
+    /// A peer of this node's own incarnation answered that another store than this node's is on record for its member;
+    /// the transport goes on asking it, with its longest pause.
+    func transportIsRefused(by peer: Hello)
+    /// Asked at each handshake with a peer: why its store is not talked to now, in the same words for the same cause; nil:
+    /// it is.
+    func storeRefusal(of peer: Hello) -> String?
+    /// Whether the store of a peer is the one on record for its member, as far as this node knows.
+    func isOnRecord(_ peer: Hello) -> Bool
+    /// Asked when this node dials a peer, before it says Hello.
+    func acknowledgedLog(of member: MemberID) -> AcknowledgedLog?
     /// Asked when a node that does not know its member id wants to be told.
     func joinReply(to request: JoinRequest) -> JoinReply
     /// Asked at each handshake.

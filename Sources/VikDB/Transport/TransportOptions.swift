@@ -29,7 +29,7 @@ package struct TransportOptions: Sendable {
     package var maxBulkQueueBytes = 64 << 20
     package var maxSnapshotQueueBytes = 64 << 20
     /// Accepted connections that are not yet through the handshake. Those that are need no limit of their own: there
-    /// is one of each channel for each peer.
+    /// are two of each channel for each peer at most.
     package var maxStrangers = 64
     /// What both sides of every connection must know; nil: whoever reaches the port is trusted.
     package var secret: ClusterSecret?

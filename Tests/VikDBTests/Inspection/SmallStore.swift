@@ -137,7 +137,7 @@ extension StorageError {
     var path: String {
         switch self {
         case .corrupt(let path, _, _), .io(_, let path, _), .full(let path), .locked(let path),
-            .incompatible(let path, _):
+            .incompatible(let path, _), .rolledBack(let path, _):
             path
         }
     }

@@ -61,6 +61,7 @@ final class ShellHarness {
     var metrics: NodeMetrics { board.metrics }
     var counters: NodeCounters { board.counters }
     var failure: StorageError? { shell.failure }
+    func storeRefusal(of hello: Hello) -> String? { shell.storeRefusal(of: hello) }
 
     /// What it has logged, but for metadata.
     var lines: [String] { log.lines.withLock { $0.map(\.text) } }

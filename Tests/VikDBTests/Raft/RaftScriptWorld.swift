@@ -295,6 +295,7 @@ extension Message {
         case .snapshotEnd(let end): "snapshot ends after \(end.chunks) term \(end.term)"
         case .snapshotReply(let reply): "snapshot \(reply.outcome) term \(reply.term)"
         case .timeoutNow(let message): "campaign! term \(message.term)"
+        case .storeVerdict(let verdict): "\(verdict.finding) term \(verdict.term)"
         }
     }
 }

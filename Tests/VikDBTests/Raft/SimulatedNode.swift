@@ -149,7 +149,7 @@ struct SimulatedNode {
             }
         case .readIndexRequest: break
         case .voteReply, .append, .heartbeat, .heartbeatReply, .readIndexReply, .snapshotOffer, .snapshotChunk,
-            .snapshotEnd, .timeoutNow:
+            .snapshotEnd, .timeoutNow, .storeVerdict:
             if disk.hardState.term < outgoing.message.term { return "a term that is not durable" }
         }
         return nil

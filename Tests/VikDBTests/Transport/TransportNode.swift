@@ -14,6 +14,8 @@ final class TransportNode: Sendable {
     let label: String
     /// What a node that joins is told.
     let joinReply = Mutex(JoinReply.unknown)
+    /// The stores that the delegate refuses, and that it holds to be on record.
+    let stores = Mutex<(refused: StoreID?, onRecord: StoreID?)>((nil, nil))
     let seen = Mutex(Seen())
     let log: LogRecorder
     let loop: any EventLoop
@@ -38,6 +40,10 @@ final class TransportNode: Sendable {
         /// Peers that said that this node is no member.
         var unknownTo: [Hello] = []
         var joinRequests: [JoinRequest] = []
+        /// Peers that said that another store is on record for this node.
+        var refusedBy: [Hello] = []
+        /// What was noted before each Hello that was answered.
+        var acknowledged: [AcknowledgedLog?] = []
 
         /// Links that are up now.
         var up: Set<Link> {
@@ -73,8 +79,9 @@ final class TransportNode: Sendable {
             }
         }
 
-        func transportConnected(_ peer: Hello, _ channel: VikWire.Channel) {
+        func transportConnected(_ peer: Hello, _ channel: VikWire.Channel, acknowledged: AcknowledgedLog?) {
             node.seen.withLock {
+                $0.acknowledged.append(acknowledged)
                 $0.connected.append(Seen.Link(member: peer.member, channel: channel))
                 $0.greeted.append(peer)
             }
@@ -92,6 +99,22 @@ final class TransportNode: Sendable {
 
         func transportIsUnknown(to peer: Hello) {
             node.seen.withLock { $0.unknownTo.append(peer) }
+        }
+
+        func transportIsRefused(by peer: Hello) {
+            node.seen.withLock { $0.refusedBy.append(peer) }
+        }
+
+        func storeRefusal(of peer: Hello) -> String? {
+            node.stores.withLock { $0.refused == peer.store ? "shows a store that the test refuses" : nil }
+        }
+
+        func isOnRecord(_ peer: Hello) -> Bool {
+            node.stores.withLock { $0.onRecord == peer.store }
+        }
+
+        func acknowledgedLog(of member: MemberID) -> AcknowledgedLog? {
+            AcknowledgedLog(term: 1, store: node.store, index: member.rawValue)
         }
 
         func joinReply(to request: JoinRequest) -> JoinReply {
@@ -115,7 +138,7 @@ final class TransportNode: Sendable {
     /// Starts without peers: whose ports are known only once they listen.
     func start(
         host: String = "127.0.0.1", port: Int = Ports.take(), incarnation: Incarnation = .zero,
-        state: StoreState = .empty,
+        state: StoreState = .empty, logEnd: LogEnd? = nil,
         configure: @escaping @Sendable (inout TransportOptions) -> Void = { _ in }
     ) async throws {
         let boundPort = try await loop.flatSubmit { [self] in
@@ -125,7 +148,8 @@ final class TransportNode: Sendable {
             // Tests that want to see it pass shorten it; others may be held up by those that run beside them.
             options.handshakeTimeout = .seconds(60)
             configure(&options)
-            let delegate = Delegate(node: self, localHello: LocalHello(incarnation: incarnation, state: state))
+            let delegate = Delegate(
+                node: self, localHello: LocalHello(incarnation: incarnation, state: state, logEnd: logEnd))
             do {
                 let identity = TransportIdentity(
                     member: member, store: store, label: label,

@@ -32,6 +32,8 @@ package struct Coverage: Sendable {
         case fetches = "old entries fetched for a slow follower"
         case wipes = "disks wiped"
         case readmissions = "wiped store readmitted"
+        case zombies = "replaced disks that came back"
+        case storesRefused = "dialled by a store that is not on record"
         case writesAcknowledged = "writes acknowledged"
         case writesRefused = "writes refused"
         case writesUnknown = "writes unknown"

@@ -27,6 +27,11 @@ package final class SimulatedNode {
     var hasLostDisk = false
     /// What was claimed of the disk's content, and must be found again.
     var claims = Claims()
+    /// The disk is an older copy of itself, and the node has stopped because of that.
+    var isRolledBack = false
+    package var hasNoticedRollback = false
+    /// The disk that was replaced, on a shelf.
+    var formerStore: ShelvedStore?
 
     init(position: Int, isFounder: Bool) {
         self.position = position
@@ -43,6 +48,13 @@ package final class SimulatedNode {
 
     static let logDirectory = "/data/log"
     static let tableDirectory = "/data/tables"
+}
+
+/// A disk that is in no machine at present, and what was claimed of it. A plain value but for the disk.
+struct ShelvedStore {
+    let disk: MemoryFileSystem
+    let store: StoreID
+    let claims: Claims
 }
 
 /// What a node has told others, or done, that must survive a crash. A plain value.
@@ -149,11 +161,14 @@ final class SimulatedProcess {
 
     func hello(to peer: SimulatedNode) -> Hello {
         let local = shell.localHello(to: peer.member)
-        return Hello(
-            channel: .control, incarnation: local.incarnation, member: node.member, peer: peer.member,
+        var hello = Hello(
+            features: HelloFeatures.own.rawValue, channel: .control, incarnation: local.incarnation,
+            member: node.member, peer: peer.member,
             store: stores.id, state: local.state, recordedStore: local.recordedStore, label: node.label,
             address: node.address,
             apiAddress: "\(node.label):8080")
+        hello.logEnd = local.logEnd
+        return hello
     }
 }
 

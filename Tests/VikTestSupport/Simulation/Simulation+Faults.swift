@@ -73,6 +73,12 @@ extension Simulation {
             let (voters, quorum) = voters(of: oracle.configuration)
             guard node.process != nil, voters.count(where: { $0 !== node && remembers($0) }) >= quorum else { return }
             wipe(node, restartAfter: draw(10_000...1_000_000))
+        case .zombie:
+            let (voters, quorum) = voters(of: oracle.configuration)
+            guard node.formerStore != nil, voters.count(where: { $0 !== node && remembers($0) }) >= quorum else {
+                return
+            }
+            bringBack(node, restartAfter: draw(10_000...1_000_000))
         }
     }
 

@@ -74,6 +74,7 @@ extension Simulation {
         node.isRestartDue = false
         node.disk = MemoryFileSystem()
         node.store = .zero
+        node.formerStore = nil
         node.claims = Claims()
         node.isTrusted = false
         node.hasLostDisk = false

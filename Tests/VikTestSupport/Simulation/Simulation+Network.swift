@@ -121,6 +121,7 @@ extension Simulation {
         guard let frame = try? FrameDecoder(mode: .helloReply).next(from: &buffer), (try? Hello(from: frame)) == hello
         else { return fail("the codec changes a hello") }
         let dialler = process.hello(to: peer)
+        let acknowledged = process.shell.core.acknowledgedLog(of: peer.member)
         if !target.knows(process.node.member), target.shell.mayBeNew(dialler) {
             coverage[.acquaintances] += 1
             arrive(.acquainted(dialler), at: target)
@@ -132,11 +133,18 @@ extension Simulation {
             }
             return
         }
+        if target.shell.storeRefusal(of: dialler) != nil {
+            coverage[.storesRefused] += 1
+            if own != .zero, own == hello.incarnation { arrive(.storeRefused(hello), at: process) }
+            return
+        }
+        if process.shell.storeRefusal(of: hello) != nil { return }
         trace.note(
             10, UInt64(process.node.position), UInt64(peer.position),
             text: "\(process.node.label) reaches \(peer.label)")
         process.connected[peer.position] = target.number
-        arrive(.peerConnected(hello), at: process)
+        arrive(.peerAccepted(dialler), at: target)
+        arrive(.peerConnected(hello, acknowledged: acknowledged), at: process)
     }
 
     /// Connections to and from those that are no peers any more end.

@@ -149,7 +149,10 @@ extension Simulation {
         for job in process.executor.submitted.takeAll() { scheduleJob(job, of: process) }
         takeReplies()
         if let failure = process.shell.failure {
-            if process.node.expectsFailure {
+            if case .rolledBack = failure, process.node.isRolledBack {
+                process.node.hasNoticedRollback = true
+                crash(process.node, restartAfter: nil)
+            } else if process.node.expectsFailure {
                 coverage[.diskErrors] += 1
                 crash(process.node, restartAfter: draw(10_000...300_000))
             } else {
@@ -286,10 +289,47 @@ extension Simulation {
         coverage[.wipes] += 1
         crash(node, restartAfter: delay)
         trace.note(8, UInt64(node.position), text: "\(node.label) loses its disk")
+        if node.store != .zero {
+            node.formerStore = ShelvedStore(disk: node.disk, store: node.store, claims: node.claims)
+        }
         node.disk = MemoryFileSystem()
         node.store = .zero
         node.claims = Claims()
         node.isTrusted = false
         node.hasLostDisk = true
+        node.isRolledBack = false
+    }
+
+    /// A copy of what is durable at a node, to be put back with ``rollBack(_:to:restartAfter:)``.
+    package func copyDisk(of node: SimulatedNode) -> MemoryFileSystem {
+        node.disk.durableCopy()
+    }
+
+    /// An older copy takes the place of the node's disk. Nothing is held against it any more that the disk had claimed.
+    package func rollBack(_ node: SimulatedNode, to copy: MemoryFileSystem, restartAfter delay: UInt64) {
+        crash(node, restartAfter: delay)
+        trace.note(20, UInt64(node.position), text: "\(node.label)'s disk is an older copy")
+        node.disk = copy
+        node.claims = Claims()
+        node.isTrusted = false
+        node.hasLostDisk = true
+        node.isRolledBack = true
+    }
+
+    /// The disk that the node lost is back in the place of its present one, which goes on the shelf: a machine that was
+    /// replaced, or a volume that was not mounted. So the two take turns.
+    package func bringBack(_ node: SimulatedNode, restartAfter delay: UInt64?) {
+        guard let former = node.formerStore else { return }
+        coverage[.zombies] += 1
+        if node.process != nil { crash(node, restartAfter: delay) }
+        trace.note(19, UInt64(node.position), text: "\(node.label) has its former disk again")
+        node.formerStore =
+            node.store == .zero ? nil : ShelvedStore(disk: node.disk, store: node.store, claims: node.claims)
+        node.isRolledBack = false
+        node.disk = former.disk
+        node.store = former.store
+        node.claims = former.claims
+        node.isTrusted = false
+        node.hasLostDisk = oracle.configuration?.member(node.member)?.store != former.store
     }
 }

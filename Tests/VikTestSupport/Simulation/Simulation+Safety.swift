@@ -38,7 +38,7 @@ extension Simulation {
             }
         case .append, .heartbeat, .heartbeatReply: node.claims.claim(term: message.term)
         case .voteRequest, .readIndexRequest, .readIndexReply, .snapshotOffer, .snapshotChunk, .snapshotEnd,
-            .timeoutNow:
+            .timeoutNow, .storeVerdict:
             break
         }
     }
@@ -61,7 +61,7 @@ extension Simulation {
     }
 
     private func noteTrust(in node: SimulatedNode, _ core: borrowing RaftCore) {
-        guard !node.isTrusted, core.storeState == .entries, core.mayVote,
+        guard !node.isTrusted, !node.isRolledBack, core.storeState == .entries, core.mayVote,
             oracle.configuration?.member(node.member)?.store == node.store
         else { return }
         node.isTrusted = true

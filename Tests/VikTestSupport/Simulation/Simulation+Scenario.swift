@@ -74,6 +74,16 @@ extension Simulation {
         return outcome(of: token)
     }
 
+    /// Whether the store that a node has now is on record for it, as far as the node at `position` knows.
+    package func isOnRecord(_ node: SimulatedNode, at position: Int) -> Bool {
+        core(of: position)?.isOnRecord(node.store, of: node.member) ?? false
+    }
+
+    /// Starts a node that is down.
+    package func restart(_ node: SimulatedNode) {
+        schedule(after: 10_000) { [unowned self] in start(node) }
+    }
+
     /// Only the nodes of one group hear each other; a node may be in several groups.
     package func split(_ groups: [[Int]]) {
         network.split(groups)

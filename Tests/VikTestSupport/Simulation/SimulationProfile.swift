@@ -51,6 +51,7 @@ package struct SimulationProfile: Sendable {
         case oneWay
         case bridge
         case wipe
+        case zombie
         case cutSnapshots
         /// Entries do not get through, all else does.
         case cutAppends
@@ -74,6 +75,7 @@ package struct SimulationProfile: Sendable {
         engineOptions.mergeSliceBytes = 16 << 10
         nodeOptions.raft.electionTicks = 10...20
         nodeOptions.raft.heartbeatTicks = 2
+        nodeOptions.raft.usedStorePatienceTicks = 200
         nodeOptions.raft.entryCacheBytes = 8 << 10
         nodeOptions.raft.maxInflightAppends = 8
         nodeOptions.raft.maxInflightBytes = 64 << 10
@@ -100,7 +102,7 @@ package struct SimulationProfile: Sendable {
         faults = Fault.allCases.filter { _ in chance(45) }
         if faults.contains(.changeMembers), nodeCount > 1 {
             // Who is taken away for good, and whose disk is lost, must not be the same majority.
-            faults.removeAll { $0 == .wipe }
+            faults.removeAll { $0 == .wipe || $0 == .zombie }
             spareCount = .random(in: 1...2, using: &random)
         }
         faultPause = [30_000...200_000, 50_000...600_000, 300_000...1_500_000].randomElement(using: &random)!

@@ -57,11 +57,11 @@ extension RaftCore {
         return heard.at
     }
 
-    /// How long the store on record has been silent. A leader counts from when it was elected: before that, nobody owed
-    /// it an answer.
+    /// How long the store on record has been silent to this leader; counted from its election at the earliest, because
+    /// before that nobody owed it an answer.
     private mutating func silenceOfRecorded(_ member: MemberID) -> UInt64 {
         noteOffice()
-        return now - max(recordedHeardAt(member) ?? 0, role == .leader ? officeSince : 0)
+        return now - max(recordedHeardAt(member) ?? 0, officeSince)
     }
 
     /// The first time that this is asked after an election stands for the election.
@@ -77,15 +77,22 @@ extension RaftCore {
 
     /// Why this node does not talk to `store` as `member` now; nil: it does.
     ///
+    /// Only a leader knows for certain which store is on record, and a follower that hears one nearly so. Any other node
+    /// may have been away while the one that it has on record was replaced, perhaps by the store of the present leader.
+    ///
     /// - Parameter state: what the store says of itself.
     package mutating func refusal(of store: StoreID, state: StoreState, as member: MemberID) -> StoreRefusal? {
-        guard storeOnRecord(of: member) != nil, !mayBeStore(store, of: member) else { return nil }
-        let silence = silenceOfRecorded(member)
-        if role == .leader || recordedHeardAt(member) != nil, silence < UInt64(options.electionTicks.upperBound) {
-            return .recordedIsHeard
+        let timeout = UInt64(options.electionTicks.upperBound)
+        guard role == .leader || role == .follower && leader != nil && UInt64(electionElapsed) < timeout,
+            storeOnRecord(of: member) != nil, !mayBeStore(store, of: member)
+        else { return nil }
+        guard role == .leader else {
+            // A follower hears most of the others never, and misses nothing in their silence.
+            return recordedHeardAt(member).map { now - $0 < timeout } ?? false ? .recordedIsHeard : nil
         }
-        if isUsed(store, state: state, as: member), silence < options.usedStorePatienceTicks { return .isUsed }
-        return nil
+        let silence = silenceOfRecorded(member)
+        if silence < timeout { return .recordedIsHeard }
+        return isUsed(store, state: state, as: member) && silence < options.usedStorePatienceTicks ? .isUsed : nil
     }
 
     /// Whether a store may be one that was on record before. One that this node saw empty is not, whatever it has been

@@ -70,6 +70,19 @@ extension RaftPaperTests {
         #expect(refusal(&subject, of: 3, state: .empty) == nil)
     }
 
+    @Test(
+        "A node that hears no leader refuses nobody: it may have been away while the store that it knows was replaced")
+    func nodeThatWasAwayRefusesNobody() {
+        var subject = RaftSubject(options: Self.options)
+        // What it has on record is a zombie, which asks it for votes.
+        subject.step(.voteRequest(2, last: (1, 1), isPreVote: true), from: 2)
+        #expect(refusal(&subject, of: 2, state: .entries) == nil)
+        // The replacement leads.
+        subject.input { $0.identified(Names.member(2), store: Names.store(2, generation: 2), state: .entries) }
+        subject.step(.heartbeat(3), from: 2, generation: 2)
+        #expect(subject.core.leader == Names.member(2) && subject.core.term == 3)
+    }
+
     @Test("A used store is recorded after the longer silence of the one on record alone, counted by each leader anew")
     func usedStoreIsRecordedLate() {
         var subject = RaftSubject(options: Self.options)

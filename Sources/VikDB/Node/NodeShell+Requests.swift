@@ -141,8 +141,9 @@ extension NodeShell {
 
     /// One read index serves all reads that gathered while the one before was on its way.
     func askForReadIndex() {
-        guard reads.isGathering, !reads.isAsking else { return }
+        guard reads.isGathering || joins.isGathering, !reads.isAsking, !joins.isAsking else { return }
         reads.startAsking()
+        joins.startAsking()
         readContext &+= 1
         core.requestReadIndex(readContext)
     }
@@ -251,6 +252,7 @@ extension NodeShell {
         for read in reads.takeAll() { replies.append(.notAnswered(refusal), token: read.token, to: read.sink) }
         for change in changes { replies.append(.unknown(.stopping), token: change.token, to: change.sink) }
         changes.removeAll()
+        abandonJoins()
     }
 
     func refuseAfterFailure(_ input: NodeInput) {

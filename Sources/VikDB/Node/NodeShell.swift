@@ -49,6 +49,7 @@ package final class NodeShell {
     var changes: [PendingChange] = []
     var writes = PendingWrites()
     var reads = PendingReads()
+    var joins = PendingJoins()
     var readContext: UInt64
     var isHashing = false
     var replies = ReplyBatch()
@@ -241,6 +242,7 @@ package final class NodeShell {
         tickSnapshots()
         expire()
         watchForStalls()
+        expireJoins()
         // Members change seldom: a tick later is soon enough, and every round of the loop too often.
         tellPeers()
         publishSizes()
@@ -277,7 +279,10 @@ package final class NodeShell {
         for outgoing in ready.messages { peers.send(outgoing.message, to: outgoing.to) }
         if let group = ready.persist { persist(group) }
         for fetch in ready.fetches { submitFetch(fetch) }
-        if let read = ready.confirmedRead, read.context == readContext { confirmReads(at: read.index) }
+        if let read = ready.confirmedRead, read.context == readContext {
+            confirmReads(at: read.index)
+            joins.confirm(at: read.index)
+        }
         if ready.lostLeadership {
             abandonWrites()
             abandonChanges()
@@ -286,6 +291,7 @@ package final class NodeShell {
         for message in ready.snapshotMessages { handleSnapshot(message) }
         for verdict in ready.verdicts { logVerdict(verdict.finding, on: verdict.member) }
         serveReads()
+        answerJoins()
     }
 
     /// The transport dials whom the newest configuration names.

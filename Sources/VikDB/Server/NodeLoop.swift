@@ -152,7 +152,10 @@ final class NodeLoop: TransportDelegate {
 
     func acknowledgedLog(of member: MemberID) -> AcknowledgedLog? { shell.core.acknowledgedLog(of: member) }
 
-    func joinReply(to request: JoinRequest) -> JoinReply { shell.joinReply(to: request) }
+    func joinReply(to request: JoinRequest, _ answer: @escaping (JoinReply?) -> Void) {
+        shell.tell(request, answer)
+        schedulePump()
+    }
 
     func localHello(to member: MemberID) -> LocalHello { shell.localHello(to: member) }
 }

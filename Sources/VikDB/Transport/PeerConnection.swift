@@ -68,6 +68,11 @@ final class PeerConnection: ChannelInboundHandler {
         scheduleWatch()
     }
 
+    /// What comes next is an answer of this node, which takes its time.
+    func expectNothing() {
+        decoder.mode = .nothing
+    }
+
     /// One system call, if the socket takes all of it.
     func write(_ bytes: ByteBuffer) {
         context?.writeAndFlush(wrapOutboundOut(bytes), promise: nil)

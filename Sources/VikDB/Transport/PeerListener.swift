@@ -160,7 +160,21 @@ final class PeerListener: PeerConnectionOwner {
 
     /// Tells a node that is to become a member who it is.
     private func answer(_ connection: PeerConnection, _ request: JoinRequest) {
-        let reply = transport.delegate.joinReply(to: request)
+        connection.expectNothing()
+        transport.delegate.joinReply(to: request) { [self] reply in
+            // It may have taken too long for the connection.
+            guard strangers[ObjectIdentifier(connection)] === connection else { return }
+            answer(connection, request, reply)
+        }
+    }
+
+    private func answer(_ connection: PeerConnection, _ request: JoinRequest, _ reply: JoinReply?) {
+        guard let reply else {
+            return connection.end(
+                PeerConnection.Ending(
+                    cause: "\(request.label) asks who it is, and no majority confirms to this node who the members are")
+            )
+        }
         var bytes = ByteBuffer()
         FrameEncoder.write(reply, into: &bytes)
         connection.write(bytes)

@@ -129,7 +129,9 @@ package protocol TransportDelegate: AnyObject {
     /// Asked when this node dials a peer, before it says Hello.
     func acknowledgedLog(of member: MemberID) -> AcknowledgedLog?
     /// Asked when a node that does not know its member id wants to be told.
-    func joinReply(to request: JoinRequest) -> JoinReply
+    ///
+    /// - Parameter answer: called once, now or later; with nil if this node cannot tell.
+    func joinReply(to request: JoinRequest, _ answer: @escaping (JoinReply?) -> Void)
     /// Asked at each handshake.
     func localHello(to member: MemberID) -> LocalHello
 }

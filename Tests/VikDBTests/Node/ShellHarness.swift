@@ -61,6 +61,14 @@ final class ShellHarness {
     var metrics: NodeMetrics { board.metrics }
     var counters: NodeCounters { board.counters }
     var failure: StorageError? { shell.failure }
+    /// - Returns: what a node with this label is told; it comes later.
+    func ask(_ label: String) -> JoinAnswer {
+        let answer = JoinAnswer()
+        shell.tell(JoinRequest(store: StoreID(high: 9, low: 9), label: label)) { answer.replies.append($0) }
+        run([])
+        return answer
+    }
+
     func storeRefusal(of hello: Hello) -> String? { shell.storeRefusal(of: hello) }
 
     /// What it has logged, but for metadata.
@@ -315,4 +323,9 @@ final class ReplyRecorder: ReplySink {
             }
         }
     }
+}
+
+/// What a node that asked who it is was told.
+final class JoinAnswer {
+    fileprivate(set) var replies: [JoinReply?] = []
 }

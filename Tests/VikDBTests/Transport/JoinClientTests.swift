@@ -81,6 +81,33 @@ import VikWire
         }
     }
 
+    /// The answer comes when it is known; who goes before that, or says more meanwhile, costs nothing.
+    @Test func answerMayTakeItsTime() async throws {
+        try await Self.member { node in
+            node.joinDelay.withLock { $0 = .milliseconds(100) }
+            let hasty = try await RawPeer.dial(node.port)
+            try await hasty.send(Self.request.frame)
+            let talkative = try await RawPeer.dial(node.port)
+            try await talkative.send(Self.request.frame)
+            try await eventually("both asked") { node.seen.withLock { $0.joinRequests.count == 2 } }
+            try await hasty.close()
+            // The connection may be closed before all of it is written.
+            try? await talkative.send(Self.request.frame)
+            try await eventually("the end") { talkative.isClosed }
+            #expect(talkative.received.readableBytes == 0)
+            #expect(try await Self.ask(node.port).reply == Self.reply)
+            #expect(node.seen.withLock { $0.joinRequests.count } == 3)
+        }
+    }
+
+    @Test func memberThatCannotTellSaysNothing() async throws {
+        try await Self.member { node in
+            node.joinReply.withLock { $0 = nil }
+            #expect(await Self.failure(node.port)?.contains("its log says why") == true)
+            #expect(node.log.warnings.count { $0.contains("no majority confirms") } == 1, "\(node.log.warnings)")
+        }
+    }
+
     @Test func secretIsProvedFirst() async throws {
         let (secret, other) = (TransportSecretTests.secret, TransportSecretTests.other)
         try await Self.member(secret: secret) { node in

@@ -13,7 +13,9 @@ final class TransportNode: Sendable {
     let store: StoreID
     let label: String
     /// What a node that joins is told.
-    let joinReply = Mutex(JoinReply.unknown)
+    let joinReply = Mutex<JoinReply?>(.unknown)
+    /// After this time; nil: at once.
+    let joinDelay = Mutex<TimeAmount?>(nil)
     /// The stores that the delegate refuses, and that it holds to be on record.
     let stores = Mutex<(refused: StoreID?, onRecord: StoreID?)>((nil, nil))
     let seen = Mutex(Seen())
@@ -117,9 +119,10 @@ final class TransportNode: Sendable {
             AcknowledgedLog(term: 1, store: node.store, index: member.rawValue)
         }
 
-        func joinReply(to request: JoinRequest) -> JoinReply {
+        func joinReply(to request: JoinRequest, _ answer: @escaping (JoinReply?) -> Void) {
             node.seen.withLock { $0.joinRequests.append(request) }
-            return node.joinReply.withLock { $0 }
+            guard let delay = node.joinDelay.withLock({ $0 }) else { return answer(node.joinReply.withLock { $0 }) }
+            node.loop.assumeIsolated().scheduleTask(in: delay) { [node] in answer(node.joinReply.withLock { $0 }) }
         }
     }
 

@@ -86,6 +86,38 @@ extension ProcessTests {
             try Self.expectJoined(lost, following: late)
         }
 
+        /// A node was removed and added again, under another id, while the member that it asks was away: that one must not
+        /// tell it the former id.
+        @Test func memberThatWasAwayTellsNoFormerID() throws {
+            let stage = Stage(founders: 1)
+            let second = stage.node(2, ["-join", stage.list])
+            let joiner = stage.node(3, ["-join", "127.0.0.1:\(stage.ports[1])"])
+            let cluster = stage.cluster
+            defer { extendLifetime(cluster) }
+            let first = cluster.nodes[0]
+            try first.start()
+            try cluster.add(second, at: stage.ports[1], asVoter: false)
+            try second.start()
+            try second.waitUntilReady()
+            try cluster.add(joiner, at: stage.ports[2], asVoter: false)
+            let added = try #require(first.status()?.lastIndex)
+            _ = try poll(within: 5, for: "\(joiner.label) committed as far as \(second.label) knows") {
+                second.status()?.commitIndex == added ? true : nil
+            }
+            second.kill()
+            #expect(try cluster.remove(joiner, at: first).status == 200)
+            try cluster.add(joiner, at: stage.ports[2], asVoter: false)
+            first.signal(SIGSTOP)
+            try second.start()
+            try second.waitUntilServing()
+            try joiner.start()
+            _ = try poll(within: 10, for: "no answer; its log:\n\(joiner.log)") {
+                joiner.log.contains("cannot ask a member to join") ? true : nil
+            }
+            first.signal(SIGCONT)
+            try joiner.waitUntilReady()
+        }
+
         private static func expectJoined(_ node: NodeProcess, following leader: NodeProcess) throws {
             let start = monotonicNanoseconds()
             try node.waitUntilReady(within: 10)

@@ -44,7 +44,11 @@ extension RaftCore {
                 lastHeard[position].store = store
             }
             lastHeard[position].at = now
-        } else if isOnRecord(store, of: member), lastHeard.count < WireLimits.maxMembers {
+        } else if isOnRecord(store, of: member) {
+            // Those of former members make room.
+            if lastHeard.count >= WireLimits.maxMembers {
+                lastHeard = lastHeard.filter { isOnRecord($0.store, of: $0.member) }
+            }
             lastHeard.append(HeardStore(member: member, store: store, at: now))
         }
     }
@@ -108,7 +112,8 @@ extension RaftCore {
         let newcomer = NewcomerStore(
             member: member, store: store, isUsed: isUsed(store, state: state, as: member), shownAt: now)
         newcomers.removeAll { $0.member == member }
-        if newcomers.count < WireLimits.maxMembers { newcomers.append(newcomer) }
+        if newcomers.count >= WireLimits.maxMembers { newcomers.removeFirst() }
+        newcomers.append(newcomer)
     }
 
     /// Whether the store that `member` shows may be recorded now, in the place of the one on record.
@@ -152,7 +157,8 @@ extension RaftCore {
     mutating func noteLogEnd(_ end: LogEnd, of member: MemberID, store: StoreID, acknowledged: AcknowledgedLog?) {
         let said = SaidLogEnd(member: member, store: store, end: end)
         logEnds.removeAll { $0.member == member }
-        if logEnds.count < WireLimits.maxMembers { logEnds.append(said) }
+        if logEnds.count >= WireLimits.maxMembers { logEnds.removeFirst() }
+        logEnds.append(said)
         judge(said, acknowledged: acknowledged)
     }
 

@@ -48,7 +48,7 @@ extension MessageType {
         case .append: AppendRequest.fixedBytes...WireLimits.maxFrameBodyBytes
         case .appendReply: 17...33
         case .heartbeat: 24...24
-        case .heartbeatReply: 24...24
+        case .heartbeatReply: 24...25
         case .readIndexRequest: 16...16
         case .readIndexReply: 24...24
         case .snapshotOffer: 40...40

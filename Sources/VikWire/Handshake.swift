@@ -31,9 +31,11 @@ package struct HelloFeatures: OptionSet, Sendable {
     package static let storeRefusal = HelloFeatures(rawValue: 1 << 1)
     /// An answer tells where the log ends, and a leader may say what it makes of that: ``LogEnd``, ``StoreVerdict``.
     package static let logEnd = HelloFeatures(rawValue: 1 << 2)
+    /// An answer to a heartbeat may say that the disk is full.
+    package static let diskReports = HelloFeatures(rawValue: 1 << 4)
 
     /// Those of this build.
-    package static let own: HelloFeatures = [.storeRefusal, .logEnd]
+    package static let own: HelloFeatures = [.storeRefusal, .logEnd, .diskReports]
 }
 
 /// How far a node's log goes, and how far it knows it to be committed. A plain value.

@@ -90,11 +90,14 @@ package struct HeartbeatReply: Equatable, Sendable {
     package var round: UInt64
     /// How far the sender knows its log to agree with this leader's: after a restart less than what it acknowledged.
     package var verified: LogIndex
+    /// The sender's disk is full. Told only to a leader that knows ``HelloFeatures/diskReports``.
+    package var isDiskFull: Bool
 
-    package init(term: Term, round: UInt64, verified: LogIndex) {
+    package init(term: Term, round: UInt64, verified: LogIndex, isDiskFull: Bool = false) {
         self.term = term
         self.round = round
         self.verified = verified
+        self.isDiskFull = isDiskFull
     }
 }
 

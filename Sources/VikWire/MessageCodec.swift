@@ -48,6 +48,7 @@ extension Message {
             buffer.writeMultipleIntegers(message.term, message.commit, message.round)
         case .heartbeatReply(let message):
             buffer.writeMultipleIntegers(message.term, message.round, message.verified)
+            if message.isDiskFull { buffer.writeInteger(HeartbeatReply.diskFullFlag) }
         case .readIndexRequest(let message):
             buffer.writeMultipleIntegers(message.term, message.context)
         case .readIndexReply(let message):
@@ -248,6 +249,9 @@ extension Heartbeat {
 }
 
 extension HeartbeatReply {
+    /// The byte that follows where there is something to tell.
+    fileprivate static let diskFullFlag: UInt8 = 1
+
     fileprivate init(from body: inout ByteBuffer) throws(WireError) {
         guard let (term, round, verified) = body.readMultipleIntegers(as: (UInt64, UInt64, UInt64).self) else {
             throw .truncated("heartbeat reply")
@@ -255,7 +259,11 @@ extension HeartbeatReply {
         try checkTerm(term)
         try checkIndex(verified)
         try checkCount("round", round, limit: WireLimits.maxRound)
-        self.init(term: term, round: round, verified: verified)
+        let flags: UInt8? = body.readInteger()
+        guard flags == nil || flags == Self.diskFullFlag else {
+            throw .unknown(field: "heartbeat reply flags", value: UInt64(flags!))
+        }
+        self.init(term: term, round: round, verified: verified, isDiskFull: flags != nil)
     }
 }
 

@@ -29,6 +29,7 @@ extension Flags {
         settings.node.snapshotBytesPerSecond = snapshotRate == 0 ? nil : snapshotRate
         // What is acknowledged, or on its way, still needs a segment of the log and a table.
         settings.node.minFreeBytes = UInt64(2 * logSegmentSize + memtableMaxSize + (64 << 20))
+        settings.engine.reservedBytes = settings.node.minFreeBytes / NodeOptions.reservePart
 
         settings.gateway.readConsistency = readConsistency
         settings.gateway.maxConnections = maxConnections

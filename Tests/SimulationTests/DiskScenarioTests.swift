@@ -96,4 +96,31 @@ extension ScenarioTests {
         #expect(isWritten(simulation.awaitOutcome(of: simulation.put("k", at: other))))
         finish(simulation, seed: seed)
     }
+
+    /// A leader that can make no further file hands over to one that can, and votes as ever; if nobody has room nothing
+    /// changes, and nobody loses its office in turns.
+    @Test(arguments: 1...5 as ClosedRange<UInt64>) func leaderWithoutFiles(seed: UInt64) throws {
+        let simulation = diskCluster(seed)
+        let old = try #require(simulation.startCluster())
+        simulation.run(for: Self.electionTime / 4)
+        for index in 0..<10 { #expect(isWritten(simulation.awaitOutcome(of: simulation.put("k\(index)", at: old)))) }
+        simulation.useUpFiles(of: old)
+        let new = try #require(simulation.awaitLeader(otherThan: [old], within: 10_000_000))
+        #expect(isWritten(simulation.awaitOutcome(of: simulation.put("k", at: new))))
+        // Now all are full, one after the other: the office stays where the last of them had it.
+        for position in others(simulation, than: old) { simulation.useUpFiles(of: position) }
+        simulation.run(for: 10_000_000)
+        let last = try #require(simulation.nodes.indices.first { simulation.core(of: $0)?.isLeader == true })
+        let term = simulation.core(of: last)?.term
+        simulation.run(for: 30_000_000)
+        #expect(simulation.core(of: last)?.isLeader == true && simulation.core(of: last)?.term == term, "seed \(seed)")
+        // Full as they are, they elect another one.
+        simulation.crash(simulation.nodes[last], restartAfter: nil)
+        #expect(simulation.awaitLeader(otherThan: [last], within: 10 * Self.electionTime) != nil)
+        for position in others(simulation, than: last) { simulation.makeRoom(on: position) }
+        simulation.run(for: 10_000_000)
+        let leader = try #require(simulation.awaitLeader(otherThan: [last], within: 10 * Self.electionTime))
+        #expect(isWritten(simulation.awaitOutcome(of: simulation.put("k", at: leader))))
+        finish(simulation, seed: seed)
+    }
 }

@@ -6,6 +6,7 @@ import VikDB
 struct Disk {
     var nodes: [Int: Node] = [:]
     var capacity: Int
+    var fileCapacity = Int.max
     /// Counts crashes, so that files opened before one are told from those opened after it.
     private(set) var epoch = 0
     private(set) var callCount = 0
@@ -55,7 +56,7 @@ struct Disk {
         }
         guard let (call, code) = fault, call <= callCount else { return nil }
         fault = nil
-        return code == ENOSPC ? .full(path: path) : .io(operation: operation, path: path, code: code)
+        return code == ENOSPC || code == EDQUOT ? .full(path: path) : .io(operation: operation, path: path, code: code)
     }
 
     // MARK: Names
@@ -69,6 +70,7 @@ struct Disk {
         guard mode == .create, directories.contains(parent(of: path)) else {
             throw .io(operation: "open", path: path, code: ENOENT)
         }
+        guard fileCount < fileCapacity else { throw .full(path: path) }
         let id = addNode(path)
         nodes[id]!.openCount += 1
         return id
@@ -176,7 +178,16 @@ struct Disk {
         if epoch == self.epoch { nodes[id]!.openCount -= 1 }
     }
 
-    var usedBytes: Int { nodes.values.reduce(0) { $0 + $1.current.size } }
+    /// Of files that have a name or are open; what was removed takes nothing, even if a crash may bring it back.
+    var usedBytes: Int {
+        let named = Set(names.values)
+        return nodes.reduce(0) {
+            named.contains($1.key) || $1.value.openCount > 0 ? $0 + $1.value.current.size : $0
+        }
+    }
+
+    /// With a name.
+    var fileCount: Int { names.count }
 
     var openFileCount: Int { nodes.values.reduce(0) { $0 + $1.openCount } }
 

@@ -58,6 +58,10 @@ package final class MemoryFileSystem: FileSystem {
         disk.withLock { disk in UInt64(max(0, disk.capacity - disk.usedBytes)) }
     }
 
+    package func availableFiles(_ directory: String) throws(StorageError) -> UInt64 {
+        disk.withLock { disk in UInt64(max(0, disk.fileCapacity - disk.fileCount)) }
+    }
+
     package func syncDirectory(_ directory: String) throws(StorageError) {
         try call("sync directory", directory) { disk throws(StorageError) in try disk.syncDirectory(directory) }
     }
@@ -161,6 +165,14 @@ extension MemoryFileSystem {
         get { disk.withLock { $0.capacity } }
         set { disk.withLock { $0.capacity = newValue } }
     }
+
+    /// Files that there may be; lowering it uses up the inodes.
+    package var fileCapacity: Int {
+        get { disk.withLock { $0.fileCapacity } }
+        set { disk.withLock { $0.fileCapacity = newValue } }
+    }
+
+    package var fileCount: Int { disk.withLock { $0.fileCount } }
 
     package var usedBytes: Int { disk.withLock { $0.usedBytes } }
 

@@ -155,7 +155,10 @@ extension Message {
         case 6:
             return .heartbeat(Heartbeat(term: term, commit: index(&random), round: random.next() >> 2))
         case 7:
-            return .heartbeatReply(HeartbeatReply(term: term, round: random.next() >> 2, verified: index(&random)))
+            return .heartbeatReply(
+                HeartbeatReply(
+                    term: term, round: random.next() >> 2, verified: index(&random),
+                    isDiskFull: Bool.random(using: &random)))
         case 14:
             let place = index(&random) + 1
             return .storeVerdict(

@@ -22,7 +22,7 @@ enum Samples {
     /// The same, to a dialler that understands features 1 and 2.
     static let helloReplyWithLogEnd: Hello = {
         var hello = helloReply
-        hello.features = HelloFeatures.own.rawValue
+        hello.features = HelloFeatures([.storeRefusal, .logEnd]).rawValue
         hello.logEnd = LogEnd(term: 7, durableIndex: 1002, durableTerm: 7, commitIndex: 1001, commitTerm: 6)
         return hello
     }()
@@ -87,6 +87,10 @@ enum Samples {
         ),
         ("heartbeat", .heartbeat(Heartbeat(term: 7, commit: 1002, round: 42))),
         ("heartbeat-reply", .heartbeatReply(HeartbeatReply(term: 7, round: 42, verified: 1002))),
+        (
+            "heartbeat-reply-full",
+            .heartbeatReply(HeartbeatReply(term: 7, round: 42, verified: 1002, isDiskFull: true))
+        ),
         ("read-index-request", .readIndexRequest(ReadIndexRequest(term: 7, context: 0x1122_3344_5566_7788))),
         (
             "read-index-reply",

@@ -1,9 +1,11 @@
 import Glibc
 
 /// One merge in progress: reads the tables of a plan and writes their newest versions into new tables of the level
-/// below. Runs in slices, between which flushes have their turn. Bound to the background lane.
+/// below, or of the same one. Runs in slices, between which flushes have their turn. Bound to the background lane.
 final class Compaction {
     let plan: CompactionPlan
+    /// Bytes that the disk had left for it at its begin.
+    let room: UInt64
     private let cursor: MergeCursor
     /// The tables below the output level: while one may hold a key, the key's tombstone stays.
     private let below: [[Table]]
@@ -14,16 +16,19 @@ final class Compaction {
     private var seen: UnsafeRawBufferPointer
     private var isStarted = false
 
-    init(_ plan: CompactionPlan, in version: Version, into files: TableFiles, _ options: EngineOptions) {
+    init(
+        _ plan: CompactionPlan, in version: Version, into files: TableFiles, _ options: EngineOptions, room: UInt64
+    ) {
         self.plan = plan
+        self.room = room
         let (upper, lower) = (Set(plan.upper), Set(plan.lower))
-        let lowerTables = version.levels[plan.level + 1].filter { lower.contains($0.metadata.number) }
+        let lowerTables = version.levels[plan.outputLevel].filter { lower.contains($0.metadata.number) }
         var cursors: [Cursor] = version.levels[plan.level]
             .filter { upper.contains($0.metadata.number) }
             .map { TableCursor($0, fillCache: false) }
         if !lowerTables.isEmpty { cursors.append(LevelCursor(lowerTables, fillCache: false)) }
         cursor = MergeCursor(cursors)
-        below = Array(version.levels.dropFirst(plan.level + 2))
+        below = Array(version.levels.dropFirst(plan.outputLevel + 1))
         run = TableRun(files, maxTableBytes: options.maxTableBytes)
         sliceBytes = options.mergeSliceBytes
         seen = UnsafeRawBufferPointer(start: stemStorage, count: 0)

@@ -1,17 +1,38 @@
+/// Why tables are merged.
+package enum MergeCause: String, CaseIterable, Sendable {
+    /// Their level is full.
+    case size
+    /// They hide much of what lies below them, or have tombstones that hide nothing any more.
+    case tombstones
+    /// The disk is short.
+    case space
+    /// An operator asked for it.
+    case request
+}
+
 /// What to merge next: tables of one level with those that they overlap on the next.
 package struct CompactionPlan: Equatable, Sendable {
-    /// The level above; the result goes to `level + 1`.
+    /// The level above.
     package var level: Int
+    /// Where the result goes: the next level, or, from the last one, the same.
+    package var outputLevel: Int
     package var upper: [UInt64]
     package var lower: [UInt64]
     /// There is nothing to merge: the tables above change their level as they are.
     package var isMove: Bool
+    package var cause: MergeCause
 
-    package init(level: Int, upper: [UInt64], lower: [UInt64], isMove: Bool = false) {
+    /// - Parameter outputLevel: nil: the next one.
+    package init(
+        level: Int, outputLevel: Int? = nil, upper: [UInt64], lower: [UInt64], isMove: Bool = false,
+        cause: MergeCause = .size
+    ) {
         self.level = level
+        self.outputLevel = outputLevel ?? level + 1
         self.upper = upper
         self.lower = lower
         self.isMove = isMove
+        self.cause = cause
     }
 }
 
@@ -24,13 +45,21 @@ package struct CompactionPlan: Equatable, Sendable {
 /// fewest bytes for its size. Small neighbours on the level below join in, so that many small flushes do not leave as
 /// many small tables. Where nothing overlaps, as when keys are written in their order, tables of a fair size only change
 /// their level.
+///
+/// Where no level is full, tables are merged whose tombstones are worth it: see ``tombstonePlans(_:)``.
 package struct CompactionPicker: Sendable {
     package var level0Tables: Int
     package var level1Bytes: UInt64
     package var levelRatio: UInt64
     package var tableBytes: UInt64
+    /// The least that a merge for the sake of tombstones must be expected to give back.
+    package var minReclaimedBytes: UInt64
 
-    package init(level0Tables: Int, level1Bytes: UInt64, levelRatio: UInt64, tableBytes: UInt64) {
+    package init(
+        level0Tables: Int, level1Bytes: UInt64, levelRatio: UInt64, tableBytes: UInt64,
+        minReclaimedBytes: UInt64 = .max
+    ) {
+        self.minReclaimedBytes = minReclaimedBytes
         self.level0Tables = level0Tables
         self.level1Bytes = level1Bytes
         self.levelRatio = levelRatio
@@ -38,25 +67,54 @@ package struct CompactionPicker: Sendable {
     }
 
     package func pick(_ levels: [[TableMetadata]]) -> CompactionPlan? {
-        var best: (level: Int, score: Double) = (0, Double(levels[0].count) / Double(level0Tables))
+        sizePlans(levels).first ?? tombstonePlans(levels).first
+    }
+
+    /// All that could be merged now, what matters most first: where there is room for some of it only.
+    package func candidates(_ levels: [[TableMetadata]]) -> [CompactionPlan] {
+        sizePlans(levels) + tombstonePlans(levels)
+    }
+
+    /// One for each level that is full, the fullest one first.
+    private func sizePlans(_ levels: [[TableMetadata]]) -> [CompactionPlan] {
+        var scores: [(level: Int, score: Double)] = [(0, Double(levels[0].count) / Double(level0Tables))]
         var limit = Double(level1Bytes)
         for level in 1..<levels.count - 1 {
-            let score = Double(levels[level].reduce(0) { $0 + $1.fileBytes }) / limit
-            if score > best.score { best = (level, score) }
+            scores.append((level, Double(levels[level].reduce(0) { $0 + $1.fileBytes }) / limit))
             limit *= Double(levelRatio)
         }
-        guard best.score >= 1 else { return nil }
-        let upper =
-            best.level == 0
-            ? overlapping(levels[0]) : [cheapest(of: levels[best.level], over: levels[best.level + 1])]
-        let lower = joining(upper, levels[best.level + 1])
+        return scores.filter { $0.score >= 1 }
+            // Of equal ones the upper level.
+            .sorted { ($0.score, $1.level) > ($1.score, $0.level) }
+            .map { full in
+                let upper =
+                    full.level == 0
+                    ? overlapping(levels[0]) : [cheapest(of: levels[full.level], over: levels[full.level + 1])]
+                return plan(from: full.level, upper, levels, .size)
+            }
+    }
+
+    /// The tables of one level, which hang together on level 0, with what they overlap on the next.
+    func plan(
+        from level: Int, _ upper: [TableMetadata], _ levels: [[TableMetadata]], _ cause: MergeCause
+    ) -> CompactionPlan {
+        let lower = joining(upper, levels[level + 1])
         return CompactionPlan(
-            level: best.level, upper: upper.map(\.number), lower: lower.map(\.number),
-            isMove: lower.isEmpty && (upper.count == 1 || !upper.contains(where: isSmall) && areDisjoint(upper)))
+            level: level, upper: upper.map(\.number), lower: lower.map(\.number),
+            isMove: lower.isEmpty && (upper.count == 1 || !upper.contains(where: isSmall) && areDisjoint(upper)),
+            cause: cause)
     }
 
     /// Of the groups in which tables overlap, one through another, the largest; all tables if no two overlap.
     private func overlapping(_ tables: [TableMetadata]) -> [TableMetadata] {
+        let most = groups(of: tables).max { $0.count < $1.count }!
+        guard most.count > 1 else { return tables }
+        let numbers = Set(most.map(\.number))
+        return tables.filter { numbers.contains($0.number) }
+    }
+
+    /// The groups in which tables overlap, one through another, by key.
+    func groups(of tables: [TableMetadata]) -> [[TableMetadata]] {
         let sorted = tables.sorted { InternalKey.precedes($0.smallest, $1.smallest) }
         var groups: [[TableMetadata]] = []
         var largest: [UInt8] = []
@@ -69,10 +127,7 @@ package struct CompactionPicker: Sendable {
                 if InternalKey.precedes(largest, table.largest) { largest = table.largest }
             }
         }
-        let most = groups.max { $0.count < $1.count }!
-        guard most.count > 1 else { return tables }
-        let numbers = Set(most.map(\.number))
-        return tables.filter { numbers.contains($0.number) }
+        return groups
     }
 
     private func areDisjoint(_ tables: [TableMetadata]) -> Bool {
@@ -88,7 +143,7 @@ package struct CompactionPicker: Sendable {
         return tables[costs.indices.min { costs[$0] < costs[$1] }!]
     }
 
-    private func joining(_ upper: [TableMetadata], _ below: [TableMetadata]) -> ArraySlice<TableMetadata> {
+    func joining(_ upper: [TableMetadata], _ below: [TableMetadata]) -> ArraySlice<TableMetadata> {
         var range = overlap(of: upper, with: below)
         if range.lowerBound > 0, isSmall(below[range.lowerBound - 1]) {
             range = range.lowerBound - 1..<range.upperBound
@@ -104,7 +159,7 @@ package struct CompactionPicker: Sendable {
     }
 
     /// The tables of `below` that share a part of the span of `tables`; where they would be, if there are none.
-    private func overlap(of tables: [TableMetadata], with below: [TableMetadata]) -> Range<Int> {
+    func overlap(of tables: [TableMetadata], with below: [TableMetadata]) -> Range<Int> {
         let smallest = tables.map(\.smallest).min(by: InternalKey.precedes)!
         let largest = tables.map(\.largest).max(by: InternalKey.precedes)!
         let start = below.partitioningIndex { !InternalKey.stemPrecedes($0.largest, smallest) }

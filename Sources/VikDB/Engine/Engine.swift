@@ -31,11 +31,16 @@ package final class Engine: Sendable {
         var state: ReadState
         var isJobOut = false
         var isCompacting = false
+        var isSweeping = false
+        /// A sweep that was asked for and has not begun.
+        var wantedSweep: MergeCause?
+        /// What was applied when the last sweep for the sake of space began.
+        var sweptIndex: LogIndex?
         /// Of the background lane.
         var work = EngineWork()
     }
 
-    private let directory: String
+    fileprivate let directory: String
     private let options: EngineOptions
     private let blocks: BlockCache
     private let tables: TableCache
@@ -46,6 +51,8 @@ package final class Engine: Sendable {
     private let published: Mutex<Published>
     private let applied: Atomic<LogIndex>
     private let appliedBytes = Atomic<UInt64>(0)
+    /// So many tombstones in a memtable make its flush due; see ``TableCatalog/tombstonesWorthAFlush(_:)``.
+    private let tombstoneLimit = Atomic<Int>(.max)
 
     /// Opens the engine in `directory`, or begins an empty one there.
     package static func open(
@@ -78,6 +85,7 @@ package final class Engine: Sendable {
         writer = Mutex(Writer(memtable: memtable, applied: flushed, sealedIndex: flushed.index))
         published = Mutex(Published(state: ReadState(active: memtable, sealed: [], version: version)))
         applied = Atomic(flushed.index)
+        tombstoneLimit.store(version.catalog.tombstonesWorthAFlush(options), ordering: .relaxed)
         self.store = Mutex(store)
     }
 
@@ -107,8 +115,17 @@ package final class Engine: Sendable {
                 }
             }
             appliedBytes.store(writer.appliedBytes, ordering: .relaxed)
+            flushTombstones(&writer)
             return results
         }
+    }
+
+    /// Seals a memtable of few bytes that hides many, unless another one waits for its flush.
+    private func flushTombstones(_ writer: inout Writer) {
+        guard writer.memtable.tombstones >= tombstoneLimit.load(ordering: .relaxed),
+            published.withLock({ $0.state.sealed.isEmpty })
+        else { return }
+        seal(&writer, capacity: options.memtableMaxBytes)
     }
 
     /// Seals the memtable, so that the next job flushes it; at a clean end, when the log needs no replay then.
@@ -206,16 +223,21 @@ package final class Engine: Sendable {
     }
 
     package var statistics: EngineStatistics {
-        var (state, work) = published.withLock { ($0.state, $0.work) }
+        var (state, work, isSweeping) = published.withLock {
+            ($0.state, $0.work, $0.isSweeping || $0.wantedSweep != nil)
+        }
         work.appliedBytes = appliedBytes.load(ordering: .relaxed)
         return EngineStatistics(
             appliedIndex: appliedIndex, flushed: state.version.catalog.flushed,
             memtableBytes: state.memtableBytes,
             sealedMemtables: state.sealed.count,
             levels: state.version.catalog.levels.map { level in
-                EngineStatistics.Level(tables: level.count, bytes: level.reduce(0) { $0 + $1.fileBytes })
+                EngineStatistics.Level(
+                    tables: level.count, bytes: level.reduce(0) { $0 + $1.fileBytes },
+                    entries: level.reduce(0) { $0 + $1.entries }, tombstones: level.reduce(0) { $0 + $1.tombstones })
             },
-            blockCache: blocks.usage, openTables: tables.usage, work: work)
+            blockCache: blocks.usage, openTables: tables.usage, work: work,
+            isSweeping: isSweeping)
     }
 
     // MARK: Background jobs
@@ -225,9 +247,13 @@ package final class Engine: Sendable {
         published.withLock { published in
             guard !published.isJobOut else { return nil }
             let kind: BackgroundJob.Kind
-            if let oldest = published.state.sealed.first {
+            // First, for a flush may have to wait for the room that it makes.
+            if let cause = published.wantedSweep {
+                published.wantedSweep = nil
+                kind = .beginSweep(cause)
+            } else if let oldest = published.state.sealed.first {
                 kind = .flush(oldest)
-            } else if published.isCompacting || published.state.version.plan != nil {
+            } else if published.isCompacting || published.isSweeping || published.state.version.plan != nil {
                 kind = .merge
             } else if !obsolete.isEmpty {
                 kind = .removeFiles
@@ -239,19 +265,60 @@ package final class Engine: Sendable {
         }
     }
 
-    fileprivate func run(_ kind: BackgroundJob.Kind) throws(StorageError) {
+    /// Asks for a sweep: a flush, and merges until no key has more than its newest version in the tables, and no
+    /// tombstone is left. What finds no room on the disk is left out. Any thread.
+    package func requestMerge() {
+        published.withLock { $0.wantedSweep = .request }
+    }
+
+    /// The disk is short: asks for the same, unless nothing was applied since it was asked for last. Any thread.
+    package func requestSpace() {
+        published.withLock { published in
+            guard !published.isSweeping, published.wantedSweep == nil, published.sweptIndex != appliedIndex else {
+                return
+            }
+            published.wantedSweep = .space
+        }
+    }
+
+    /// - Returns: false: what is due finds no room on the disk.
+    fileprivate func run(_ kind: BackgroundJob.Kind) throws(StorageError) -> Bool {
         defer { published.withLock { $0.isJobOut = false } }
-        try store.withLock { store throws(StorageError) in
+        if case .beginSweep(let cause) = kind {
+            let isFlushWaiting = published.withLock { published in
+                let isFlushWaiting = !published.state.sealed.isEmpty
+                published.sweptIndex = isFlushWaiting ? nil : appliedIndex
+                return isFlushWaiting
+            }
+            if !isFlushWaiting { requestFlush() }
+            store.withLock { store in
+                store.beginSweep(cause)
+                publish(store)
+            }
+            return true
+        }
+        let isDone = try store.withLock { store throws(StorageError) in
             // Also after an error: a merge that failed is not in progress any more.
             defer { publish(store) }
             // Before every job, so that files also go while one job follows another.
             try store.removeObsolete()
             switch kind {
-            case .flush(let sealed): try store.flush(sealed)
-            case .merge: try store.mergeSlice()
-            case .removeFiles: break
+            case .flush(let sealed):
+                do throws(StorageError) {
+                    try store.flush(sealed)
+                } catch {
+                    // A merge may make the room that a flush lacks.
+                    if case .full = error { try store.mergeWhatFits() }
+                    throw error
+                }
+            case .merge: return try store.mergeSlice()
+            case .beginSweep, .removeFiles: break
             }
+            return true
         }
+        // What was flushed may have made the tombstones of the memtable worth a flush.
+        if case .flush = kind { writer.withLock { flushTombstones(&$0) } }
+        return isDone
     }
 
     // MARK: Snapshots
@@ -304,10 +371,12 @@ package final class Engine: Sendable {
                 let previous = published.state
                 published.state = ReadState(active: memtable, sealed: [], version: version)
                 published.isCompacting = false
+                published.isSweeping = false
                 // Under the lock, so that no view bounds the new state by the old index.
                 applied.store(position.index, ordering: .releasing)
                 return previous
             }
+            tombstoneLimit.store(version.catalog.tombstonesWorthAFlush(options), ordering: .relaxed)
             withExtendedLifetime(previous) {}
         }
     }
@@ -318,9 +387,11 @@ package final class Engine: Sendable {
             let waiting = previous.sealed.drop { $0.last.index <= store.version.catalog.flushed.index }
             published.state = ReadState(active: previous.active, sealed: Array(waiting), version: store.version)
             published.isCompacting = store.isCompacting
+            published.isSweeping = store.isSweeping
             published.work = store.work
             return previous
         }
+        tombstoneLimit.store(store.version.catalog.tombstonesWorthAFlush(options), ordering: .relaxed)
         // Let go of here and not under the lock: a memtable's memory takes a while to give back.
         withExtendedLifetime(previous) {}
     }
@@ -334,6 +405,7 @@ package final class Engine: Sendable {
 package struct BackgroundJob: Sendable {
     enum Kind {
         case flush(SealedMemtable)
+        case beginSweep(MergeCause)
         case merge
         case removeFiles
     }
@@ -341,7 +413,21 @@ package struct BackgroundJob: Sendable {
     fileprivate let engine: Engine
     fileprivate let kind: Kind
 
-    package func run() throws(StorageError) {
+    /// Whether it tries the disk for room.
+    package var writesFiles: Bool {
+        switch kind {
+        case .flush, .merge: true
+        case .beginSweep, .removeFiles: false
+        }
+    }
+
+    /// - Returns: false: what is due finds no room on the disk, and was not begun.
+    package func runIfThereIsRoom() throws(StorageError) -> Bool {
         try engine.run(kind)
+    }
+
+    /// The same, with an error where there is no room.
+    package func run() throws(StorageError) {
+        guard try runIfThereIsRoom() else { throw .full(path: engine.directory) }
     }
 }

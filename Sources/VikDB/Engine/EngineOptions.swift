@@ -25,6 +25,10 @@ package struct EngineOptions: Sendable {
     /// Limit of level 1; every level below may be `levelRatio` times as large as the one above.
     package var level1Bytes: UInt64 = 256 << 20
     package var levelRatio: UInt64 = 10
+    /// The least that a flush or a merge for the sake of tombstones alone must be expected to give back.
+    package var minReclaimedBytes: UInt64 = 4 << 20
+    /// Bytes of the disk that no merge is begun, or goes on, without: what deletes need that are to make room.
+    package var reservedBytes: UInt64 = 0
     /// Bytes that one job of a merge reads, so that a flush never waits long for its turn.
     package var mergeSliceBytes = 16 << 20
 
@@ -41,6 +45,7 @@ package struct EngineOptions: Sendable {
         precondition(blockBytes >= 64 && blockBytes <= Self.maxBlockBytes)
         precondition(level0MergeTables >= 1 && level0SlowdownTables >= level0MergeTables)
         precondition(level0StallTables >= level0SlowdownTables)
+        precondition(minReclaimedBytes >= 1)
         precondition(level1Bytes >= 1 && levelRatio >= 2 && mergeSliceBytes >= 1)
     }
 }
@@ -50,6 +55,8 @@ package struct EngineStatistics: Equatable, Sendable {
     package struct Level: Equatable, Sendable {
         package var tables: Int
         package var bytes: UInt64
+        package var entries: UInt64
+        package var tombstones: UInt64
     }
 
     package var appliedIndex: UInt64
@@ -61,6 +68,8 @@ package struct EngineStatistics: Equatable, Sendable {
     package var blockCache: BlockCacheUsage
     package var openTables: TableCacheUsage
     package var work: EngineWork
+    /// A sweep through all levels is asked for or under way.
+    package var isSweeping: Bool
 
     package var tableCount: Int { levels.reduce(0) { $0 + $1.tables } }
     package var tableBytes: UInt64 { levels.reduce(0) { $0 + $1.bytes } }

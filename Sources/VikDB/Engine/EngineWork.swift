@@ -9,6 +9,8 @@ package struct EngineWork: Equatable, Sendable {
     package var merges: UInt64 = 0
     package var mergeReadBytes: UInt64 = 0
     package var mergeWrittenBytes: UInt64 = 0
+    /// The merges by their cause.
+    package var mergesByCause: [MergeCause: UInt64] = [:]
     /// Times that tables changed their level as they were.
     package var moves: UInt64 = 0
 

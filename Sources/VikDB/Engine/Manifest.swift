@@ -68,7 +68,13 @@ struct Manifest {
             try? fileSystem.remove(format.path)
             throw error
         }
-        try fileSystem.rename(temporary, to: EngineFile.current.path(in: directory))
+        do throws(StorageError) {
+            try fileSystem.rename(temporary, to: EngineFile.current.path(in: directory))
+        } catch {
+            // Nothing was renamed, and the next try takes another number.
+            if case .full = error { try? fileSystem.remove(format.path) }
+            throw error
+        }
         try fileSystem.syncDirectory(directory)
         return Manifest(
             format: format, file: file, end: end, durable: end,

@@ -34,6 +34,7 @@ package final class Memtable: @unchecked Sendable {
     private let before = UnsafeMutablePointer<UInt32>.allocate(capacity: Memtable.maxHeight)
     private let after = UnsafeMutablePointer<UInt32>.allocate(capacity: Memtable.maxHeight)
     private let publishedBytes = Atomic<Int>(0)
+    private let deletes = Atomic<Int>(0)
 
     package init(capacity: Int) {
         precondition(capacity > Self.firstFree && capacity <= Self.maxCapacity, "the options bound a memtable")
@@ -54,6 +55,9 @@ package final class Memtable: @unchecked Sendable {
 
     /// Bytes of memory in use. Any thread.
     package var bytes: Int { publishedBytes.load(ordering: .relaxed) }
+
+    /// Tombstones that were added. Any thread.
+    package var tombstones: Int { deletes.load(ordering: .relaxed) }
 
     /// An upper bound of the room that an entry needs, by the bytes of its payload and its number of operations.
     package static func roomNeeded(payloadBytes: Int, operations: Int) -> Int {
@@ -94,6 +98,8 @@ package final class Memtable: @unchecked Sendable {
         link(UInt32(node), height: height)
         used = (end + 3) & ~3
         publishedBytes.store(used, ordering: .relaxed)
+        // There is one writer.
+        if value == nil { deletes.store(deletes.load(ordering: .relaxed) + 1, ordering: .relaxed) }
     }
 
     private func link(_ node: UInt32, height: Int) {

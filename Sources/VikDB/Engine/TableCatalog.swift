@@ -40,6 +40,26 @@ struct TableCatalog: Equatable, Sendable {
 
     var tableCount: Int { levels.reduce(0) { $0 + $1.count } }
 
+    /// Notes what the tables themselves, by number, say of their tombstones.
+    mutating func note(_ tables: [UInt64: Table]) {
+        for level in levels.indices {
+            for position in levels[level].indices {
+                guard let table = tables[levels[level][position].number] else { continue }
+                levels[level][position] = table.metadata
+            }
+        }
+    }
+
+    /// How many tombstones in a memtable make its flush due although it is small: as many as hide an eighth of the
+    /// tables, or a memtable's worth of them; .max: the tables are not worth it.
+    func tombstonesWorthAFlush(_ options: EngineOptions) -> Int {
+        let bytes = levels.joined().reduce(0) { $0 + $1.fileBytes }
+        let hiddenByEach = levels.reduce(0) { $0 + $1.bytesHidden(by: 1) }
+        guard hiddenByEach > 0, bytes >= options.minReclaimedBytes else { return .max }
+        let wanted = max(options.minReclaimedBytes, min(bytes / 8, UInt64(options.memtableMaxBytes)))
+        return max(1, Int((Double(wanted) / hiddenByEach).rounded(.up)))
+    }
+
     /// The edit that makes this catalog out of an empty one.
     var asEdit: VersionEdit {
         var edit = VersionEdit(

@@ -35,7 +35,7 @@ struct TableFile: Sendable {
         let block = try block(footer.properties, .properties)
         let properties = withExtendedLifetime(block) { TableProperties(block.bytes) }
         guard let properties else { throw block.damaged("the properties have \(block.bytes.count) bytes") }
-        if let metadata, properties.entries != metadata.entries {
+        if let metadata, properties.entries != metadata.entries || properties.tombstones > properties.entries {
             throw block.damaged("the properties do not match the manifest")
         }
         return properties

@@ -37,7 +37,10 @@ struct TableFiles: Sendable {
 
     /// A table that a manifest is to name, after a look at its footer and its properties.
     func open(_ metadata: TableMetadata) throws(StorageError) -> Table {
-        _ = try file(metadata).properties(expecting: metadata)
+        var metadata = metadata
+        let properties = try file(metadata).properties(expecting: metadata)
+        metadata.tombstones = properties.tombstones
+        metadata.tombstoneBytes = properties.tombstoneBytes(of: metadata.fileBytes)
         return Table(metadata, in: self)
     }
 
@@ -58,6 +61,11 @@ struct TableFiles: Sendable {
         return try TableFile(try fileSystem.open(path, .read), expecting: metadata)
     }
 
+    /// Bytes that may still be written there.
+    func availableBytes() throws(StorageError) -> UInt64 {
+        try fileSystem.availableBytes(directory)
+    }
+
     static func missing(_ path: String) -> StorageError {
         .corrupt(path: path, offset: 0, reason: "a table that the manifest names is missing")
     }
@@ -74,7 +82,17 @@ struct TableFiles: Sendable {
 
     /// Removes tables that were retired and are no longer read.
     func removeObsolete() throws(StorageError) {
-        for number in obsolete.takeAll() { try fileSystem.remove(path(number)) }
+        var rest = obsolete.takeAll()[...]
+        do throws(StorageError) {
+            while let number = rest.first {
+                try fileSystem.remove(path(number))
+                rest.removeFirst()
+            }
+        } catch {
+            // The next job goes on with them.
+            for number in rest { obsolete.add(number) }
+            throw error
+        }
     }
 
     private func path(_ number: UInt64) -> String {

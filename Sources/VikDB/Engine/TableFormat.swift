@@ -7,14 +7,24 @@ package struct TableMetadata: Equatable, Sendable {
     package var number: UInt64
     package var fileBytes: UInt64
     package var entries: UInt64
+    /// Of the entries, those that say that a key is deleted. The table's own properties tell it, which every start
+    /// reads; the manifest does not.
+    package var tombstones: UInt64
+    /// About the bytes of the file that they take.
+    package var tombstoneBytes: UInt64
     /// First and last internal key.
     package var smallest: [UInt8]
     package var largest: [UInt8]
 
-    package init(number: UInt64, fileBytes: UInt64, entries: UInt64, smallest: [UInt8], largest: [UInt8]) {
+    package init(
+        number: UInt64, fileBytes: UInt64, entries: UInt64, tombstones: UInt64 = 0, tombstoneBytes: UInt64 = 0,
+        smallest: [UInt8], largest: [UInt8]
+    ) {
         self.number = number
         self.fileBytes = fileBytes
         self.entries = entries
+        self.tombstones = tombstones
+        self.tombstoneBytes = tombstoneBytes
         self.smallest = smallest
         self.largest = largest
     }
@@ -42,6 +52,16 @@ struct TableProperties: Equatable, Sendable {
         keyBytes += UInt64(key.count)
         valueBytes += UInt64(value.count)
         newestIndex = max(newestIndex, InternalKey.index(key))
+    }
+
+    /// What an entry takes in a block beside its key and its value.
+    static let entryBytes: UInt64 = 8
+
+    /// About what the tombstones take of a file of `fileBytes`, as if their keys were as long as the others.
+    func tombstoneBytes(of fileBytes: UInt64) -> UInt64 {
+        guard tombstones > 0 else { return 0 }
+        let keys = Double(keyBytes) + Double(Self.entryBytes) * Double(entries)
+        return UInt64(Double(fileBytes) * Double(tombstones) / Double(entries) * keys / (keys + Double(valueBytes)))
     }
 
     init?(_ bytes: UnsafeRawBufferPointer) {

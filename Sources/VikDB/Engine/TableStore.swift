@@ -15,10 +15,23 @@ struct TableStore {
     let files: TableFiles
     private var manifest: Manifest
     private var compaction: Compaction?
+    private var sweep: Sweep?
+    /// Merges that were given up because the disk became short, by the first of their tables, and the room that there
+    /// was when they began: they are not tried again with as little.
+    private var oversized: [UInt64: UInt64] = [:]
     /// Tables of an edit of which it is open whether the broken manifest has it.
     private var undecided: [UInt64] = []
 
     var isCompacting: Bool { compaction != nil }
+    var isSweeping: Bool { sweep != nil }
+
+    /// A way through all levels, from above, that leaves of each key no version but the newest.
+    private struct Sweep {
+        let cause: MergeCause
+        var level = 0
+        /// The last key of the step before on this level.
+        var after: [UInt8]?
+    }
 
     /// Opens the tables in `directory`, or begins with none.
     init(
@@ -30,7 +43,8 @@ struct TableStore {
         self.options = options
         picker = CompactionPicker(
             level0Tables: options.level0MergeTables, level1Bytes: options.level1Bytes,
-            levelRatio: options.levelRatio, tableBytes: options.maxTableBytes)
+            levelRatio: options.levelRatio, tableBytes: options.maxTableBytes,
+            minReclaimedBytes: options.minReclaimedBytes)
         try fileSystem.createDirectory(directory)
         // A process that was killed leaves names and edits that a power loss can still take back. So the names become
         // durable before any is followed, and no file goes before a new manifest holds what was read from the old one.
@@ -48,6 +62,7 @@ struct TableStore {
             options: options, nextNumber: max(catalog.nextFileNumber, present.nextNumber))
         var tables: [UInt64: Table] = [:]
         for metadata in catalog.levels.joined() { tables[metadata.number] = try files.open(metadata) }
+        catalog.note(tables)
         let number = files.takeNumber()
         precondition(catalog.apply(VersionEdit(nextFileNumber: files.nextNumber)) == nil)
         manifest = try Manifest.create(number: number, for: catalog, in: directory, fileSystem)
@@ -61,6 +76,7 @@ struct TableStore {
     /// Writes a sealed memtable as a table of level 0; none if it holds no operation.
     mutating func flush(_ sealed: SealedMemtable) throws(StorageError) {
         try renewManifestIfNeeded()
+        try checkRoom(for: sealed.memtable)
         var added: [TableMetadata] = []
         if let table = try write(sealed.memtable) { added.append(table) }
         try install(
@@ -71,12 +87,27 @@ struct TableStore {
         work.flushWrittenBytes += added.fileBytes
     }
 
-    /// Runs one slice of the merge in progress or begins the next one.
-    mutating func mergeSlice() throws(StorageError) {
+    /// Begins a sweep, or one that ends later than the one under way.
+    mutating func beginSweep(_ cause: MergeCause) {
+        sweep = Sweep(cause: cause)
+    }
+
+    /// Runs one slice of the merge in progress or begins the next one that there is room for.
+    ///
+    /// - Returns: false: what is due finds no room.
+    mutating func mergeSlice() throws(StorageError) -> Bool {
         try renewManifestIfNeeded()
+        let available = try files.availableBytes()
+        let room = available - min(available, options.reservedBytes)
+        if let compaction, !compaction.plan.isMove, room == 0 {
+            oversized[compaction.plan.upper[0]] = compaction.room
+            compaction.abandon()
+            self.compaction = nil
+        }
         guard
-            let compaction = compaction ?? version.plan.map({ Compaction($0, in: version, into: files, options) })
-        else { return }
+            let compaction = compaction
+                ?? nextPlan(room).map({ Compaction($0, in: version, into: files, options, room: room) })
+        else { return version.plan == nil }
         self.compaction = compaction
         do throws(StorageError) {
             let plan = compaction.plan
@@ -84,23 +115,27 @@ struct TableStore {
                 try plan.isMove
                 ? version.catalog.levels[plan.level].filter { plan.upper.contains($0.number) }
                 : compaction.runSlice()
-            guard let outputs else { return }
+            guard let outputs else { return true }
             self.compaction = nil
             let removed = Set(plan.upper + plan.lower)
             let inputs = version.catalog.levels.joined().filter { removed.contains($0.number) }
             try install(
                 VersionEdit(
                     nextFileNumber: files.nextNumber, removed: plan.upper + plan.lower,
-                    added: outputs.map { VersionEdit.Placed(level: plan.level + 1, table: $0) }))
+                    added: outputs.map { VersionEdit.Placed(level: plan.outputLevel, table: $0) }))
             if plan.isMove {
                 work.moves += 1
             } else {
                 work.merges += 1
+                work.mergesByCause[plan.cause, default: 0] += 1
                 work.mergeReadBytes += inputs.fileBytes
                 work.mergeWrittenBytes += outputs.fileBytes
             }
+            oversized = [:]
+            return true
         } catch {
             if self.compaction != nil {
+                if case .full = error { oversized[compaction.plan.upper[0]] = compaction.room }
                 compaction.abandon()
                 self.compaction = nil
             }
@@ -108,12 +143,73 @@ struct TableStore {
         }
     }
 
+    /// Runs a whole merge, if there is one that there is room for.
+    mutating func mergeWhatFits() throws(StorageError) {
+        repeat { _ = try mergeSlice() } while isCompacting
+    }
+
+    /// What is to be merged next: what is due first, and else what a sweep comes to.
+    private mutating func nextPlan(_ room: UInt64) -> CompactionPlan? {
+        let levels = version.catalog.levels
+        if let plan = version.plan {
+            if fits(plan, room) { return plan }
+            let candidates = picker.candidates(levels)
+            // What is expected to fit comes before what fits only if newer values hide most of the older ones.
+            if let plan = candidates.first(where: { fits($0, room) }) ?? candidates.first(where: { mayFit($0, room) }) {
+                return plan
+            }
+        }
+        while var sweep {
+            if let (plan, last) = picker.sweepStep(levels, level: sweep.level, after: sweep.after, sweep.cause) {
+                sweep.after = last
+                self.sweep = sweep
+                if fits(plan, room) || mayFit(plan, room) { return plan }
+            } else {
+                sweep.level += 1
+                sweep.after = nil
+                self.sweep = sweep.level < levels.count ? sweep : nil
+            }
+        }
+        return nil
+    }
+
+    private func fits(_ plan: CompactionPlan, _ room: UInt64) -> Bool {
+        plan.isMove || picker.outputBytes(of: plan, version.catalog.levels).most <= room
+    }
+
+    /// Whether there may be room. Such a merge is given up when there is not, and tried again only with more.
+    private func mayFit(_ plan: CompactionPlan, _ room: UInt64) -> Bool {
+        if let before = oversized[plan.upper[0]], room <= before + before / 8 { return false }
+        return picker.outputBytes(of: plan, version.catalog.levels).least <= room
+    }
+
+    /// A flush may use all that there is, since it lets the log go; but it does not begin what cannot end.
+    private func checkRoom(for memtable: Memtable) throws(StorageError) {
+        let available = try files.availableBytes()
+        // A table takes less than a memtable; how much less is worth a look when the disk is short.
+        guard UInt64(memtable.bytes) > available else { return }
+        let cursor = MemtableCursor(memtable)
+        let first = SearchKey.first()
+        try cursor.seek(first.bytes)
+        var bytes: UInt64 = 0
+        while cursor.isValid {
+            let counted = cursor.key
+            bytes += UInt64(counted.count + cursor.value.count) + Self.tableBytesPerEntry
+            try Self.skipVersions(of: counted, cursor)
+        }
+        if bytes > available { throw .full(path: directory) }
+    }
+
+    /// What an entry takes in a table beside its key and its value, with its part of filter and index.
+    private static let tableBytesPerEntry: UInt64 = 12
+
     /// Replaces all tables by those of `snapshot`, which holds everything up to `position`.
     mutating func install(_ snapshot: SnapshotWriter, at position: FlushedPosition) throws(StorageError) {
         try renewManifestIfNeeded()
         // A merge between two slices would bring back what is about to go.
         compaction?.abandon()
         compaction = nil
+        sweep = nil
         let tables = try snapshot.finish()
         // On the lowest level nothing is merged any more, and no tombstone has to be kept for what lies below.
         let lowest = TableCatalog.levelCount - 1
@@ -139,16 +235,20 @@ struct TableStore {
                 let written = cursor.key
                 try new.table.add(written, cursor.value)
                 // Only the newest version of a key goes to the table.
-                repeat {
-                    try cursor.next()
-                } while cursor.isValid
-                    && InternalKey.compareStems(InternalKey.stem(cursor.key), InternalKey.stem(written)) == 0
+                try Self.skipVersions(of: written, cursor)
             }
             return try new.table.finish()
         } catch {
             files.discard(new.number)
             throw error
         }
+    }
+
+    /// Goes on to the next key of a memtable.
+    private static func skipVersions(of key: UnsafeRawBufferPointer, _ cursor: MemtableCursor) throws(StorageError) {
+        repeat {
+            try cursor.next()
+        } while cursor.isValid && InternalKey.compareStems(InternalKey.stem(cursor.key), InternalKey.stem(key)) == 0
     }
 
     /// Makes `edit` durable and true.

@@ -74,8 +74,8 @@ final class TableWriter {
         try flushOutput()
         try file.sync()
         return TableMetadata(
-            number: number, fileBytes: outputOffset, entries: properties.entries, smallest: smallest,
-            largest: largest)
+            number: number, fileBytes: outputOffset, entries: properties.entries, tombstones: properties.tombstones,
+            tombstoneBytes: properties.tombstoneBytes(of: outputOffset), smallest: smallest, largest: largest)
     }
 
     private func finishDataBlock() throws(StorageError) {

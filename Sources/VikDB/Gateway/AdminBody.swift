@@ -10,6 +10,7 @@ enum AdminBody {
         switch route {
         case .setMember: try setMember(body.readableBytesUInt8Span)
         case .handOver: .handOver(to: try target(body.readableBytesUInt8Span))
+        case .mergeTables: .mergeTables
         case .remove(let label): .remove(label: label)
         case .promote(let label): .promote(label: label)
         }

@@ -6,6 +6,8 @@ package enum AdminRoute: Equatable {
     case remove(label: String)
     case promote(label: String)
     case handOver
+    /// Of this node alone.
+    case mergeTables
 
     /// - Parameter path: what follows `/cluster/`. Nil: no such path.
     init?(_ method: RequestMethod, _ path: Span<UInt8>) throws(HTTPFailure) {
@@ -60,6 +62,14 @@ extension HTTPFailure {
             access == .nobody
                 ? "the state is hashed at the node's -admin-addr, not here"
                 : "the state is hashed for a caller on the node's own machine, or at its -admin-addr")
+    }
+
+    static func maintenanceForbidden(_ access: AdminAccess) -> HTTPFailure {
+        HTTPFailure(
+            .forbidden,
+            access == .nobody
+                ? "tables are merged at the node's -admin-addr, not here"
+                : "tables are merged for a caller on the node's own machine, or at its -admin-addr")
     }
 
     static func adminForbidden(_ access: AdminAccess, knowsLeader: Bool) -> HTTPFailure {

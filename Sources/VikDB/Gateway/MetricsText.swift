@@ -85,6 +85,17 @@ struct MetricsText {
         for (level, bytes) in metrics.tableBytes.enumerated() {
             text += "vikdb_tables_size_bytes{level=\"\(level)\"} \(bytes)\n"
         }
+        header("vikdb_table_entries", "Keys in a level's tables, deleted ones too.", "gauge")
+        for (level, count) in metrics.tableEntries.enumerated() {
+            text += "vikdb_table_entries{level=\"\(level)\"} \(count)\n"
+        }
+        header("vikdb_table_tombstones", "Deleted keys that a level's tables still tell of.", "gauge")
+        for (level, count) in metrics.tableTombstones.enumerated() {
+            text += "vikdb_table_tombstones{level=\"\(level)\"} \(count)\n"
+        }
+        gauge(
+            "vikdb_sweep_in_progress", "Whether all tables are being merged, as asked for or for want of space.",
+            metrics.isSweeping ? 1 : 0)
     }
 
     private mutating func pressure(_ record: PressureRecord) {
@@ -109,6 +120,10 @@ struct MetricsText {
         counter("vikdb_flushes_total", "Memtables that went to level 0.", work.flushes)
         counter("vikdb_flush_written_bytes_total", "Size of tables that flushes wrote.", work.flushWrittenBytes)
         counter("vikdb_merges_total", "Merges that are done.", work.merges)
+        header("vikdb_merges_by_cause_total", "The same by what they were done for.", "counter")
+        for (cause, count) in metrics.mergesByCause {
+            text += "vikdb_merges_by_cause_total{cause=\"\(cause)\"} \(count)\n"
+        }
         counter("vikdb_merge_read_bytes_total", "Size of tables that merges replaced.", work.mergeReadBytes)
         counter("vikdb_merge_written_bytes_total", "Size of tables that merges wrote.", work.mergeWrittenBytes)
         counter("vikdb_table_moves_total", "Times that tables changed their level as they were.", work.moves)

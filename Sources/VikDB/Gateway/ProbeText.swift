@@ -20,7 +20,8 @@ struct ProbeText {
         var probe = running(status, silence: status.silence())
         probe.check("member", status.trouble == nil, status.trouble ?? "")
         probe.check("leader", status.leaderID != nil || !status.isReplicated, "no leader is known")
-        let disk = status.isDiskFull ? "the disk is full, writes are refused" : status.diskStall
+        let full = "the disk is full, writes are refused" + (status.refusedFile.map { ": no room for \($0)" } ?? "")
+        let disk = status.isDiskFull ? full : status.diskStall
         probe.check("disk", disk == nil, disk ?? "")
         let applied =
             status.incomingSnapshotPercent.map { "a snapshot is coming in: \($0) %" } ?? status.applyStall

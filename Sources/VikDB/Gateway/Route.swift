@@ -48,6 +48,10 @@ package enum Route: Equatable {
         } else if path.isEqual(to: "/cluster/state-hash") {
             guard method == .get || method == .head else { throw .methodNotAllowed(.readOnly) }
             self = .stateHash(try Self.consistency(query))
+        } else if path.isEqual(to: "/maintenance/merge") {
+            guard method == .post else { throw .methodNotAllowed(.post) }
+            try Self.refuseParameters(query)
+            self = .admin(.mergeTables)
         } else if path.hasPrefix("/cluster/"),
             let route = try AdminRoute(method, path.extracting(9..<path.count))
         {
@@ -57,7 +61,7 @@ package enum Route: Equatable {
             throw HTTPFailure(
                 .notFound,
                 "no such path, expected /kv/:key, /kv/range, /kv/batch, /health, /livez, /readyz, /metrics, "
-                    + "/cluster/status, /cluster/members, /cluster/leader or /cluster/state-hash")
+                    + "/cluster/status, /cluster/members, /cluster/leader, /cluster/state-hash or /maintenance/merge")
         }
     }
 
@@ -75,6 +79,7 @@ package enum Route: Equatable {
     /// reading everything.
     func failureForOthers(_ access: AdminAccess, knowsLeader: @autoclosure () -> Bool) -> HTTPFailure? {
         switch self {
+        case .admin(.mergeTables): .maintenanceForbidden(access)
         case .admin: .adminForbidden(access, knowsLeader: knowsLeader())
         case .stateHash: .stateHashForbidden(access)
         default: nil

@@ -53,6 +53,11 @@ package final class LogStore: Sendable {
         }
     }
 
+    /// Whether an append that was refused for want of room would find room for its segment now.
+    package func hasRoomForSegment() throws(StorageError) -> Bool {
+        try writer.withLock { writer throws(StorageError) in try writer.hasRoomForSegment() }
+    }
+
     /// Makes all appends durable.
     package func sync() throws(StorageError) {
         try writer.withLock { writer throws(StorageError) in try writer.sync() }

@@ -238,12 +238,37 @@ struct LogWriter: Sendable {
         return PreparedSegment(segment: next, temporary: temporary)
     }
 
+    /// Whether the next segment finds room now: one is made, and taken away again.
+    mutating func hasRoomForSegment() throws(StorageError) -> Bool {
+        try checkUsable()
+        let next = successor(for: 0, first: catalog.lastIndex + 1)
+        let temporary = path(next.number) + ".tmp"
+        do throws(StorageError) {
+            try Self.create(next, at: temporary, fileSystem)
+            try fileSystem.remove(temporary)
+            return true
+        } catch {
+            if case .full = error { return false }
+            failure = error
+            throw error
+        }
+    }
+
     /// Ends the segment in use and continues in the next one. What the new head leaves out is discarded last: before
     /// its file may be removed, the new segment has its name for good and its loss would be found.
     private mutating func adopt(_ next: PreparedSegment) throws(StorageError) {
         try syncSegment()
         let path = path(next.segment.number)
-        try fileSystem.rename(next.temporary, to: path)
+        do throws(StorageError) {
+            try fileSystem.rename(next.temporary, to: path)
+        } catch {
+            if case .full = error {
+                // The directory itself has no room for the name.
+                isWithoutRoom = true
+                try? fileSystem.remove(next.temporary)
+            }
+            throw error
+        }
         try fileSystem.syncDirectory(directory)
         file = try fileSystem.open(path, .readWrite)
         segment = next.segment

@@ -8,6 +8,8 @@ package enum AdminRequest: Equatable, Sendable {
     case remove(label: String)
     /// Hand the leader's office over; nil: to whoever has most of the log.
     case handOver(to: String?)
+    /// Merge this node's tables until nothing in them is out of date. Of no other node.
+    case mergeTables
 }
 
 /// Why an operator's wish was not carried out.

@@ -114,6 +114,8 @@ package struct NodeStatus: Sendable, Equatable {
     /// A write to the log that does not come back, or committed entries that are not applied, if it has been too long.
     package var diskStall: String?
     package var applyStall: String?
+    /// The file that found no room, if the disk showed that it is full by one.
+    package var refusedFile: String?
     /// Bytes in memtables, in log segments, and number of tables.
     package var memtableBytes: Int
     package var logBytes: UInt64

@@ -30,7 +30,9 @@ package enum NodeInput: Sendable {
     /// A job of the log lane wrote and synced a group.
     case persisted(sequence: UInt64, nanoseconds: UInt64)
     /// It saved the hard state of a group, but the disk has no room for the entries.
-    case persistenceRefused(sequence: UInt64)
+    case persistenceRefused(sequence: UInt64, path: String)
+    /// It has room for its next segment again.
+    case logHasRoom
     /// A job of the apply lane is done.
     case applied(AppliedRun)
     /// A job of the read lane fetched old entries for a follower.
@@ -54,10 +56,9 @@ package enum NodeInput: Sendable {
     case administer(AdminRequest, token: UInt64, sink: any ReplySink)
     /// Hand the office over before a stop.
     case handOver
-    /// A flush or a merge is done, or ran out of disk (`isRetryLater`).
-    case backgroundDone(isRetryLater: Bool)
+    case backgroundDone(BackgroundOutcome)
     /// Free space on the log's and the tables' file system, whichever has less.
-    case freeSpace(bytes: UInt64)
+    case freeSpace(bytes: UInt64, files: UInt64 = .max)
     /// A disk failed or a file is damaged: the node must not go on.
     case failed(StorageError)
     /// Stop accepting; finish what is in flight; close.
@@ -93,4 +94,15 @@ package protocol PeerSender: AnyObject {
     func refuse(_ member: MemberID, reason: String)
     /// Hands everything sent since the last call to the network.
     func flush()
+}
+
+/// How a job of the background lane ended.
+package enum BackgroundOutcome: Equatable, Sendable {
+    case done
+    /// Files were removed, and none was written.
+    case removed
+    /// A merge that is due was not begun, for want of room.
+    case postponed
+    /// The disk has no room for the file at this path.
+    case refused(path: String)
 }

@@ -46,6 +46,9 @@ package struct NodeMetrics: Sendable, Equatable {
     /// The tables, by level, and what is on its way to them.
     package var tables: [Int] = []
     package var tableBytes: [UInt64] = []
+    package var tableEntries: [UInt64] = []
+    package var tableTombstones: [UInt64] = []
+    package var isSweeping = false
     package var sealedMemtables = 0
     package var blockCache = BlockCacheUsage()
     package var openTables = TableCacheUsage()
@@ -56,6 +59,11 @@ package struct NodeMetrics: Sendable, Equatable {
     package var freeBytes: UInt64 = 0
 
     package init() {}
+
+    /// Merges that are done, by what they were done for.
+    package var mergesByCause: [(cause: String, count: UInt64)] {
+        MergeCause.allCases.map { ($0.rawValue, work.mergesByCause[$0] ?? 0) }
+    }
 
     /// What was written to log and tables, snapshots that came from elsewhere aside, by keys and values applied; nil: none
     /// were. A restart applies some again that it does not write to the log again, which makes it a little too low.

@@ -22,8 +22,13 @@ package struct NodeOptions: Sendable {
     /// How often the commit index is saved, and free space is looked at.
     package var housekeepingTicks = 100
     /// Writes are refused with "disk full" below this much free space, so that what was accepted can still be stored.
-    /// Deletes, which make room in the end, are taken down to a quarter of it.
+    /// Deletes, which make room in the end, are taken down to a quarter of it, the reserve.
     package var minFreeBytes: UInt64 = 64 << 20
+    package static let reservePart: UInt64 = 4
+    /// Likewise below so many files that the file system may still create.
+    package var minFreeFiles: UInt64 = 16
+    /// How often the engine is asked to give space back while the disk is short.
+    package var spaceTicks: UInt64 = 1_000
     /// A write to the log that is out for so long is one too many: the node is not ready. What is committed may wait for
     /// the engine as long, or as long as a request may wait.
     package var writeStallTicks: UInt64 = 200

@@ -23,6 +23,12 @@ extension NodeShell {
             replies.append(.notAdministered(refusal), token: token, to: sink)
         }
         guard phase == .running else { return refuse(.notReady("the node is stopping")) }
+        if request == .mergeTables {
+            // Its progress is in the metrics: it may take long.
+            engine.requestMerge()
+            logger.notice("merging all tables, as asked for")
+            return replies.append(.administered(index: applied), token: token, to: sink)
+        }
         guard identity.isReplicated else { return refuse(.impossible("a node alone has no other members")) }
         guard core.isLeader, let current = core.configuration else {
             return refuse(.notLeader(leader: leaderHello?.apiAddress))
@@ -44,6 +50,7 @@ extension NodeShell {
             change = .remove(known.id)
         case .handOver(let label):
             return handOver(to: label, of: current, token: token, sink: sink)
+        case .mergeTables: preconditionFailure("a wish of the node alone")
         }
         do throws(MembershipRefusal) {
             let (index, term) = try core.propose(change)

@@ -29,9 +29,7 @@ extension NodeShell {
         if phase != .running { return .notReady(Self.stopping) }
         if core.isRemoved { return .notReady("this node was removed from the cluster") }
         if !core.isLeader, let leader = leaderHello { return .notLeader(leader: leader.apiAddress) }
-        if core.isLogFull || freeBytes < (isDelete(command) ? options.minFreeBytes / 4 : options.minFreeBytes) {
-            return .diskFull
-        }
+        if isDiskFull, !(isDelete(command) && hasRoomForDeletes) { return .diskFull }
         if writes.count + proposals.count >= options.maxWaitingWrites
             || proposalBytes + core.unsettledBytes >= options.raft.maxUncommittedBytes
             || core.applicable > applied + options.maxUnappliedEntries || isEngineBehind

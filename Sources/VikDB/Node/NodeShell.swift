@@ -61,7 +61,7 @@ package final class NodeShell {
     package internal(set) var isInBackground = false
     var backgroundRetryAt: UInt64 = 0
     var savedCommit: LogIndex
-    /// As last measured.
+    /// As last measured, and what found no room.
     var freeBytes = UInt64.max
     /// Since when housekeeping has a job on the log lane.
     var housekeepingSince: UInt64?
@@ -69,6 +69,7 @@ package final class NodeShell {
     var applyWatch: StallWatch
     var applyLag = ApplyLag()
     private var foundingReminder: Reminder
+    var disk = DiskTrouble()
     /// Snapshots on their way out, by receiver, and the one on its way in.
     var sending: [MemberID: SnapshotSender] = [:]
     var receiving: SnapshotReceiver?
@@ -171,7 +172,8 @@ package final class NodeShell {
             stateHashed(hasher, hash, token: token, sink: sink)
         case .administer(let request, let token, let sink): administer(request, token: token, sink: sink)
         case .handOver: _ = core.handOver()
-        case .persistenceRefused(let sequence): noteFullLog(sequence)
+        case .persistenceRefused(let sequence, let path): noteFullLog(sequence, path)
+        case .logHasRoom: noteRoomForLog()
         case .persisted(let sequence, let nanoseconds):
             metrics.syncLatency.observe(nanoseconds)
             core.persisted(sequence)
@@ -180,12 +182,12 @@ package final class NodeShell {
             // The log does not have them any more: the member needs a snapshot.
             if entries.isEmpty { core.compact(through: log.base.index) }
             core.fetched(entries, for: member)
-        case .backgroundDone(let isRetryLater):
+        case .backgroundDone(let outcome):
             isInBackground = false
-            if isRetryLater { backgroundRetryAt = now + UInt64(options.housekeepingTicks) }
-        case .freeSpace(let bytes):
+            noteTables(outcome)
+        case .freeSpace(let bytes, let files):
             housekeepingSince = nil
-            noteFreeSpace(bytes)
+            noteFreeSpace(bytes, files: files)
         case .failed(let error): fail(error)
         case .stop: if phase == .running { phase = .draining }
         case .closed: phase = .closed
@@ -240,6 +242,7 @@ package final class NodeShell {
         throttle.tick()
         metrics.pressure.tick(engine.pressure, milliseconds: UInt64(options.tickMilliseconds))
         tickSnapshots()
+        handOverIfDiskIsFull()
         expire()
         watchForStalls()
         expireJoins()
@@ -276,7 +279,7 @@ package final class NodeShell {
     // MARK: Carrying out a Ready
 
     private func carryOut(_ ready: Ready) {
-        for outgoing in ready.messages { peers.send(outgoing.message, to: outgoing.to) }
+        for outgoing in ready.messages { peers.send(understood(outgoing.message, by: outgoing.to), to: outgoing.to) }
         if let group = ready.persist { persist(group) }
         for fetch in ready.fetches { submitFetch(fetch) }
         if let read = ready.confirmedRead, read.context == readContext {
@@ -319,8 +322,8 @@ package final class NodeShell {
                 if !group.entries.isEmpty {
                     do throws(StorageError) {
                         try log.append(group.entries)
-                    } catch .full {
-                        return inbox.post(.persistenceRefused(sequence: group.sequence))
+                    } catch .full(let path) {
+                        return inbox.post(.persistenceRefused(sequence: group.sequence, path: path))
                     }
                     try log.sync()
                 }
@@ -394,11 +397,11 @@ package final class NodeShell {
         isInBackground = true
         executor.submit(.background) { [inbox] in
             do throws(StorageError) {
-                try job.run()
-                inbox.post(.backgroundDone(isRetryLater: false))
+                let isDone = try job.runIfThereIsRoom()
+                inbox.post(.backgroundDone(isDone ? job.writesFiles ? .done : .removed : .postponed))
             } catch {
-                if case .full = error {
-                    inbox.post(.backgroundDone(isRetryLater: true))
+                if case .full(let path) = error {
+                    inbox.post(.backgroundDone(.refused(path: path)))
                 } else {
                     inbox.post(.failed(error))
                 }
@@ -411,7 +414,7 @@ package final class NodeShell {
         executor.submit(.background) { [inbox, log] in
             do throws(StorageError) {
                 try log.removeDiscarded()
-                inbox.post(.backgroundDone(isRetryLater: false))
+                inbox.post(.backgroundDone(.removed))
             } catch {
                 inbox.post(.failed(error))
             }
@@ -438,9 +441,12 @@ package final class NodeShell {
         executor.submit(.log) { [log, inbox, fileSystem, directories] in
             do throws(StorageError) {
                 if needsSave { try log.save(state) }
-                var available = UInt64.max
-                for directory in directories { available = min(available, try fileSystem.availableBytes(directory)) }
-                inbox.post(.freeSpace(bytes: available))
+                var (bytes, files) = (UInt64.max, UInt64.max)
+                for directory in directories {
+                    bytes = min(bytes, try fileSystem.availableBytes(directory))
+                    files = min(files, try fileSystem.availableFiles(directory))
+                }
+                inbox.post(.freeSpace(bytes: bytes, files: files))
             } catch {
                 inbox.post(.failed(error))
             }
@@ -497,26 +503,6 @@ package final class NodeShell {
             !$0.isInstalling && $0.silence < UInt64(options.raft.electionTicks.upperBound)
         }
         return (answering.map(\.match) + sending.values.map(\.offer.index)).min()
-    }
-
-    var isDiskFull: Bool { freeBytes < options.minFreeBytes || core.isLogFull }
-
-    private func noteFreeSpace(_ bytes: UInt64) {
-        let wasFull = isDiskFull
-        freeBytes = bytes
-        snapshotRoomMeasured()
-        if bytes >= options.minFreeBytes { core.logHasRoom() }
-        if isDiskFull != wasFull {
-            logger.warning(
-                isDiskFull ? "the disk is almost full: writes are refused" : "the disk has space again",
-                metadata: ["free_bytes": "\(bytes)"])
-        }
-    }
-
-    /// The log has no room for its next segment. It is as it was; what was to be written is tried again with space.
-    private func noteFullLog(_ sequence: UInt64) {
-        if !core.isLogFull { logger.error("the disk is full: nothing more is acknowledged until it has space") }
-        core.persistenceRefused(sequence)
     }
 
     func fail(_ error: StorageError) {

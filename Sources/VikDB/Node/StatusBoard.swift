@@ -94,6 +94,7 @@ extension NodeShell {
         let incoming = receiving?.percent
         let isDiskFull = isDiskFull
         let (diskStall, applyStall) = (diskStall, applyStall)
+        let refusedFile = refusedFile
         let failure = failure.map { "\($0)" }
         let trouble: String? =
             if let failure {
@@ -123,6 +124,7 @@ extension NodeShell {
             status.isDiskFull = isDiskFull
             status.diskStall = diskStall
             status.applyStall = applyStall
+            status.refusedFile = refusedFile
             status.trouble = trouble
             status.failure = failure
         }
@@ -131,6 +133,9 @@ extension NodeShell {
         metrics.unappliedEntries = core.commit - min(core.commit, applied)
         metrics.tables = statistics.levels.map(\.tables)
         metrics.tableBytes = statistics.levels.map(\.bytes)
+        metrics.tableEntries = statistics.levels.map(\.entries)
+        metrics.tableTombstones = statistics.levels.map(\.tombstones)
+        metrics.isSweeping = statistics.isSweeping
         metrics.sealedMemtables = statistics.sealedMemtables
         metrics.blockCache = statistics.blockCache
         metrics.openTables = statistics.openTables

@@ -25,6 +25,8 @@ struct Progress {
     var isFetching = false
     /// Whether anything arrived since the leader last counted its quorum.
     var isActive = true
+    /// What its last answer to a heartbeat said of its disk; nil: none came.
+    var isDiskFull: Bool?
     /// The tick at which something last arrived.
     var heardAt: UInt64
     /// The tick before which no snapshot is sent, and how many transfers in a row have failed.

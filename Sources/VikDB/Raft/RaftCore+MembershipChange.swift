@@ -205,12 +205,15 @@ extension RaftCore {
         package let isInstalling: Bool
         /// Ticks since something last arrived.
         package let silence: UInt64
+        /// As it said last; nil: it said nothing yet.
+        package let isDiskFull: Bool?
     }
 
     package var progressOfPeers: [PeerProgress] {
         (leading?.peers ?? []).map {
             PeerProgress(
-                member: $0.member, match: $0.match, isInstalling: $0.mode == .installing, silence: now - $0.heardAt)
+                member: $0.member, match: $0.match, isInstalling: $0.mode == .installing, silence: now - $0.heardAt,
+                isDiskFull: $0.isDiskFull)
         }
     }
 }

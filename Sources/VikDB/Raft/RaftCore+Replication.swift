@@ -175,6 +175,7 @@ extension RaftCore {
         guard role == .leader, let position = leading!.position(of: from) else { return }
         leading!.peers[position].heard(at: now)
         leading!.peers[position].isPaused = false
+        leading!.peers[position].isDiskFull = reply.isDiskFull
         if counts(from), reply.round > leading!.peers[position].confirmedRound {
             leading!.peers[position].confirmedRound = min(reply.round, leading!.roundCount)
             finishReadRound()
@@ -216,7 +217,8 @@ extension RaftCore {
         follow(from)
         // What is being installed must still be ahead of it when that is done.
         if !isInstalling { commit = max(commit, min(heartbeat.commit, verified)) }
-        let reply = HeartbeatReply(term: term, round: heartbeat.round, verified: min(verified, log.lastIndex))
+        let reply = HeartbeatReply(
+            term: term, round: heartbeat.round, verified: min(verified, log.lastIndex), isDiskFull: isDiskFull)
         sendOnceTermIsDurable(.heartbeatReply(reply), to: from)
         askAgainIfUnanswered()
     }

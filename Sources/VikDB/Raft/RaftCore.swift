@@ -77,6 +77,8 @@ package struct RaftCore {
     package internal(set) var isInstalling = false
     /// The log store has no room, since this tick: entries stay in memory, votes are still saved.
     var logIsFullSince: UInt64?
+    /// Told to the leader; of no effect on votes, since alike nodes fill up together.
+    package var isDiskFull = false
 
     struct InFlightGroup {
         let sequence: UInt64

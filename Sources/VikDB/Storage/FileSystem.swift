@@ -21,6 +21,8 @@ package protocol FileSystem: Sendable {
     func syncDirectory(_ directory: String) throws(StorageError)
     /// Bytes that may still be written to the file system of `directory`.
     func availableBytes(_ directory: String) throws(StorageError) -> UInt64
+    /// Files that may still be created on the file system of `directory`; .max: it has no limit, or tells none.
+    func availableFiles(_ directory: String) throws(StorageError) -> UInt64
     /// Takes an exclusive advisory lock on `path`, released when the result goes away. Without `create` a file that is
     /// missing is an error, and nothing is changed.
     func lock(_ path: String, create: Bool) throws(StorageError) -> any FileLock
@@ -29,6 +31,8 @@ package protocol FileSystem: Sendable {
 extension FileSystem {
     /// Where there are no links, and callers write names in one way.
     package func canonicalPath(_ directory: String) -> String { directory }
+
+    package func availableFiles(_ directory: String) throws(StorageError) -> UInt64 { .max }
 }
 
 package enum OpenMode: Sendable {

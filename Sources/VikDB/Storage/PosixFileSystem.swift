@@ -72,11 +72,22 @@ package struct PosixFileSystem: FileSystem {
     }
 
     package func availableBytes(_ directory: String) throws(StorageError) -> UInt64 {
+        let status = try status(ofFileSystemWith: directory)
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+    }
+
+    package func availableFiles(_ directory: String) throws(StorageError) -> UInt64 {
+        let status = try status(ofFileSystemWith: directory)
+        // Without a number of inodes there is no limit but space.
+        return status.f_files == 0 ? .max : UInt64(status.f_favail)
+    }
+
+    private func status(ofFileSystemWith directory: String) throws(StorageError) -> statvfs {
         var status = statvfs()
         guard statvfs(directory, &status) == 0 else {
             throw .io(operation: "statvfs", path: directory, code: errno)
         }
-        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+        return status
     }
 
     package func syncDirectory(_ directory: String) throws(StorageError) {

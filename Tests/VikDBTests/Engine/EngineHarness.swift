@@ -73,6 +73,18 @@ struct TestLog {
         try append(Command.delete(key: Array(key.utf8)))
     }
 
+    /// Deletes every key, in batches.
+    mutating func deleteEverything() throws {
+        let keys = model.values.keys.sorted { $0.lexicographicallyPrecedes($1) }
+        for start in stride(from: 0, to: keys.count, by: 100) {
+            let batch = keys[start..<min(start + 100, keys.count)]
+            var command = ByteBuffer()
+            Command.writeHeader(operationCount: batch.count, into: &command)
+            for key in batch { Command.writeDelete(key: key, into: &command) }
+            try append(command)
+        }
+    }
+
     /// Applies what `engine` does not have yet.
     func bringUp(_ engine: Engine) throws {
         _ = try engine.apply(Array(entries[Int(engine.appliedIndex)...]))

@@ -27,6 +27,7 @@ struct EngineModelTests {
         options.mergeSliceBytes = [1, 5_000, 1 << 20].randomElement(using: &random)!
         options.memtableMaxBytes *= [1, 1, 16].randomElement(using: &random)!
         options.maxUnflushedLogBytes = [2_000, 30_000, 256 << 20].randomElement(using: &random)!
+        options.minReclaimedBytes = [1, 500, 2_000].randomElement(using: &random)!
         options.maxSealedMemtables = Int.random(in: 1...3, using: &random)
         return options
     }

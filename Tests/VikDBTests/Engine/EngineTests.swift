@@ -163,6 +163,7 @@ struct EngineTests {
         expected.mergeReadBytes = try tableBytes()
         try runJob()
         expected.merges = 1
+        expected.mergesByCause = [.size: 1]
         expected.mergeWrittenBytes = try tableBytes() - expected.mergeReadBytes
         #expect(engine.statistics.work == expected)
         try engine.runJobs()

@@ -240,6 +240,7 @@ import VikWire
         metrics.work.mergeReadBytes = 200
         metrics.work.mergeWrittenBytes = 130
         metrics.work.moves = 4
+        metrics.work.mergesByCause = [.size: 2, .tombstones: 1]
         metrics.tableBytes = [10, 0, 40, 0]
         let names = /vikdb_(applied_b|log_written|flush|merge|table_moves|write_amp|space_amp).*/
         try await GatewayHarness.run { [metrics] gateway in
@@ -250,13 +251,17 @@ import VikWire
             }
             // Nothing by nothing is no figure.
             let first = try lines()
-            #expect(first.count == 8 && first.allSatisfy { $0.hasSuffix("_total 0") })
+            #expect(first.count == 12 && first.allSatisfy { $0.hasSuffix(" 0") })
             gateway.service.metrics = metrics
             let second = try lines()
             #expect(
                 second == [
                     "vikdb_applied_bytes_total 100", "vikdb_log_written_bytes_total 110", "vikdb_flushes_total 2",
-                    "vikdb_flush_written_bytes_total 60", "vikdb_merges_total 3", "vikdb_merge_read_bytes_total 200",
+                    "vikdb_flush_written_bytes_total 60", "vikdb_merges_total 3",
+                    #"vikdb_merges_by_cause_total{cause="size"} 2"#,
+                    #"vikdb_merges_by_cause_total{cause="tombstones"} 1"#,
+                    #"vikdb_merges_by_cause_total{cause="space"} 0"#,
+                    #"vikdb_merges_by_cause_total{cause="request"} 0"#, "vikdb_merge_read_bytes_total 200",
                     "vikdb_merge_written_bytes_total 130", "vikdb_table_moves_total 4",
                     "vikdb_write_amplification 3.0", "vikdb_space_amplification 1.25",
                 ])
@@ -286,6 +291,15 @@ import VikWire
             #expect(client.request("GET", "/livez")?.status == 200)
             #expect(client.request("GET", "/health")?.json["error"] as? String == "a write is out")
             #expect(client.request("GET", "/cluster/status")?.json["trouble"] as? String == "a write is out")
+            var full = ScriptedService.leader
+            full.isDiskFull = true
+            full.refusedFile = "/data/000007.sst"
+            gateway.service.status = full
+            let refused = try #require(client.request("GET", "/readyz"))
+            #expect(refused.status == 503)
+            #expect(
+                refused.text.contains(
+                    "failed disk: the disk is full, writes are refused: no room for /data/000007.sst\n"))
             var failed = ScriptedService.leader
             failed.failure = "the disk is gone"
             gateway.service.status = failed

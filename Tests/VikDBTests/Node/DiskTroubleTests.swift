@@ -156,6 +156,134 @@ import VikWire
         }
     }
 
+    // MARK: A disk that takes no further file
+
+    /// Without inodes or quota a disk has room for bytes, and a flush fails all the same: that is a full disk, and the
+    /// file is named. It ends by itself.
+    @Test(arguments: [true, false]) func aTableThatCannotBeMadeIsAFullDisk(isSeenComing: Bool) throws {
+        let fileSystem = MemoryFileSystem()
+        var options = ShellHarness.impatient
+        options.housekeepingTicks = 20
+        // Of a quota no figure tells.
+        if !isSeenComing { options.minFreeFiles = 0 }
+        let node = try ShellHarness(options: options, fileSystem: fileSystem)
+        let first = node.put([1])
+        node.tick(2)
+        #expect(node.isWritten(first) && !node.status.isDiskFull)
+        fileSystem.fileCapacity = fileSystem.fileCount
+        node.engine.requestFlush()
+        node.tick(45, running: Lane.allCases)
+        #expect(node.status.isDiskFull && node.failure == nil)
+        #expect(
+            node.status.refusedFile?.hasPrefix("/tables/") == true, "\(String(describing: node.status.refusedFile))")
+        let (put, delete, read) = (node.put([2]), node.delete("key"), node.get())
+        node.tick(2, running: Lane.allCases)
+        #expect(node.refusal(of: put) == .diskFull)
+        #expect(node.isWritten(delete), "it may make room")
+        guard case .answered? = node.outcome(of: read) else {
+            Issue.record("a read ended as \(String(describing: node.outcome(of: read)))")
+            return
+        }
+        // It stays so, however often it is tried again; no file is left of the tries.
+        let files = fileSystem.fileCount
+        node.tick(200, running: Lane.allCases)
+        #expect(node.status.isDiskFull && node.status.refusedFile != nil && fileSystem.fileCount <= files)
+        fileSystem.fileCapacity = .max
+        node.tick(45, running: Lane.allCases)
+        #expect(!node.status.isDiskFull && node.status.refusedFile == nil)
+        let next = node.put([3])
+        node.tick(2)
+        #expect(node.isWritten(next))
+        // And once more.
+        fileSystem.fileCapacity = fileSystem.fileCount
+        node.engine.requestFlush()
+        node.tick(45, running: Lane.allCases)
+        #expect(node.status.isDiskFull)
+    }
+
+    /// The next segment of the log cannot be made although there is space: nothing comes and goes meanwhile.
+    @Test func aSegmentThatCannotBeMadeIsAFullDisk() throws {
+        let fileSystem = MemoryFileSystem()
+        var options = ShellHarness.impatient
+        options.housekeepingTicks = 20
+        options.requestWaitTicks = 1_000
+        let node = try ShellHarness(
+            options: options, logOptions: LogOptions(segmentBytes: Self.segmentBytes), fileSystem: fileSystem)
+        fileSystem.fileCapacity = fileSystem.fileCount
+        var waiting: UInt64 = 0
+        while !node.core.isLogFull {
+            waiting = node.put([UInt8](repeating: 7, count: 1_000))
+            node.run(.log, .apply)
+            try #require(node.core.lastIndex < 20)
+        }
+        for _ in 0..<100 {
+            node.tick()
+            #expect(node.core.isLogFull && node.status.isDiskFull)
+        }
+        #expect(node.status.refusedFile?.hasPrefix("/wal/") == true, "\(String(describing: node.status.refusedFile))")
+        let put = node.put([1])
+        node.tick(2)
+        #expect(node.refusal(of: put) == .diskFull && node.outcome(of: waiting) == nil)
+        fileSystem.fileCapacity = .max
+        node.tick(45)
+        #expect(node.isWritten(waiting) && !node.status.isDiskFull && node.status.refusedFile == nil)
+    }
+
+    /// What is not fullness stops the node, as ever.
+    @Test(arguments: [ENOENT, EACCES, EROFS]) func otherFailuresStopTheNode(code: Int32) throws {
+        let fileSystem = MemoryFileSystem()
+        let node = try ShellHarness(fileSystem: fileSystem)
+        _ = node.put([1])
+        node.tick(2)
+        node.engine.requestFlush()
+        fileSystem.failCall(after: 0, code: code)
+        node.run(.background)
+        guard case .io(_, _, code)? = node.failure else {
+            Issue.record("the node goes on: \(String(describing: node.failure))")
+            return
+        }
+    }
+
+    /// The whole of it: a small disk filled until writes are refused, everything deleted, and writes are taken again.
+    @Test func deletingEverythingEndsAFullDisk() throws {
+        let fileSystem = MemoryFileSystem()
+        var options = ShellHarness.impatient
+        options.housekeepingTicks = 10
+        options.logTailEntries = 10
+        options.minFreeBytes = 120_000
+        var engineOptions = EngineOptions()
+        engineOptions.memtableMaxBytes = EngineOptions.minMemtableBytes
+        engineOptions.maxTableBytes = 64 << 10
+        engineOptions.minReclaimedBytes = 16 << 10
+        engineOptions.reservedBytes = options.minFreeBytes / NodeOptions.reservePart
+        let node = try ShellHarness(
+            options: options, logOptions: LogOptions(segmentBytes: 16 << 10), engineOptions: engineOptions,
+            fileSystem: fileSystem)
+        fileSystem.capacity = 800_000
+        var random = SeededGenerator(1)
+        var keys = 0
+        while !node.status.isDiskFull {
+            let value = (0..<1_000).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let put = node.put(value, key: "key-\(keys)")
+            node.tick(2, running: Lane.allCases)
+            if node.isWritten(put) { keys += 1 }
+            try #require(keys < 2_000)
+        }
+        try #require(keys > 200)
+        let full = node.engine.statistics.tableBytes
+        for key in 0..<keys {
+            let delete = node.delete("key-\(key)")
+            node.tick(1, running: Lane.allCases)
+            #expect(node.isWritten(delete), "\(key): \(String(describing: node.outcome(of: delete)))")
+        }
+        node.tick(100, running: Lane.allCases)
+        #expect(!node.status.isDiskFull)
+        #expect(node.engine.statistics.tableBytes <= full / 10, "\(node.engine.statistics.levels)")
+        let put = node.put([1])
+        node.tick(2, running: Lane.allCases)
+        #expect(node.isWritten(put))
+    }
+
     /// The node looks by itself, in time.
     @Test func freeSpaceIsMeasured() throws {
         let fileSystem = MemoryFileSystem()

@@ -110,6 +110,12 @@ extension Simulation {
     /// It takes whatever there is.
     package func makeRoom(on position: Int) {
         nodes[position].disk.capacity = .max
+        nodes[position].disk.fileCapacity = .max
+    }
+
+    /// The disk of a node takes no further file, whatever room it has.
+    package func useUpFiles(of position: Int) {
+        nodes[position].disk.fileCapacity = nodes[position].disk.fileCount
     }
 
     /// Issues the profile's mixed load until ``proveLiveness()``.

@@ -244,7 +244,9 @@ import VikWire
     func everyShorterBodyIsRefused(_ name: String) throws {
         let example = SpecExamples[name]
         let channel = try #require(Samples.messages.first { $0.name == name }).message.channel
-        for missing in 1...example.readableBytes - Frame.headerBytes {
+        // Its last byte is there only if it has something to tell.
+        let optional = name == "heartbeat-reply-full" ? 1 : 0
+        for missing in 1 + optional...example.readableBytes - Frame.headerBytes {
             let bytes = example.reframed { $0.moveWriterIndex(to: $0.writerIndex - missing) }
             #expect(Self.refusal(of: bytes, on: channel) != nil, "without its last \(missing) bytes")
         }

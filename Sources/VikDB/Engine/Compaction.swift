@@ -4,8 +4,6 @@ import Glibc
 /// below, or of the same one. Runs in slices, between which flushes have their turn. Bound to the background lane.
 final class Compaction {
     let plan: CompactionPlan
-    /// Bytes that the disk had left for it at its begin.
-    let room: UInt64
     private let cursor: MergeCursor
     /// The tables below the output level: while one may hold a key, the key's tombstone stays.
     private let below: [[Table]]
@@ -16,11 +14,8 @@ final class Compaction {
     private var seen: UnsafeRawBufferPointer
     private var isStarted = false
 
-    init(
-        _ plan: CompactionPlan, in version: Version, into files: TableFiles, _ options: EngineOptions, room: UInt64
-    ) {
+    init(_ plan: CompactionPlan, in version: Version, into files: TableFiles, _ options: EngineOptions) {
         self.plan = plan
-        self.room = room
         let (upper, lower) = (Set(plan.upper), Set(plan.lower))
         let lowerTables = version.levels[plan.outputLevel].filter { lower.contains($0.metadata.number) }
         var cursors: [Cursor] = version.levels[plan.level]
@@ -53,6 +48,9 @@ final class Compaction {
         }
         return try cursor.isValid ? nil : run.finish()
     }
+
+    /// Bytes that the new tables have so far.
+    var writtenBytes: UInt64 { run.bytes }
 
     /// Removes what was written.
     func abandon() {

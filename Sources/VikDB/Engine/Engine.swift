@@ -243,7 +243,9 @@ package final class Engine: Sendable {
     // MARK: Background jobs
 
     /// The next flush, or else merge, or else removal of files; nil if there is none, or one is out already.
-    package func takeBackgroundJob() -> BackgroundJob? {
+    ///
+    /// - Parameter probesDisk: if there is nothing to do, whether a file can be made is to be found out.
+    package func takeBackgroundJob(probesDisk: Bool = false) -> BackgroundJob? {
         published.withLock { published in
             guard !published.isJobOut else { return nil }
             let kind: BackgroundJob.Kind
@@ -257,6 +259,8 @@ package final class Engine: Sendable {
                 kind = .merge
             } else if !obsolete.isEmpty {
                 kind = .removeFiles
+            } else if probesDisk {
+                kind = .probe
             } else {
                 return nil
             }
@@ -312,6 +316,7 @@ package final class Engine: Sendable {
                     throw error
                 }
             case .merge: return try store.mergeSlice()
+            case .probe: try store.files.probe()
             case .beginSweep, .removeFiles: break
             }
             return true
@@ -408,6 +413,7 @@ package struct BackgroundJob: Sendable {
         case beginSweep(MergeCause)
         case merge
         case removeFiles
+        case probe
     }
 
     fileprivate let engine: Engine
@@ -416,7 +422,7 @@ package struct BackgroundJob: Sendable {
     /// Whether it tries the disk for room.
     package var writesFiles: Bool {
         switch kind {
-        case .flush, .merge: true
+        case .flush, .merge, .probe: true
         case .beginSweep, .removeFiles: false
         }
     }

@@ -1,3 +1,4 @@
+import NIOCore
 import Synchronization
 
 /// The table files of one directory: gives out numbers, creates, opens and removes. A plain value for any thread, but
@@ -60,6 +61,22 @@ struct TableFiles: Sendable {
         guard fileSystem.exists(path) else { throw Self.missing(path) }
         return try TableFile(try fileSystem.open(path, .read), expecting: metadata)
     }
+
+    /// Makes a file, and takes it away again.
+    func probe() throws(StorageError) {
+        let path = path(takeNumber())
+        let file = try fileSystem.open(path, .create)
+        do throws(StorageError) {
+            try file.write(ByteBuffer(repeating: 0, count: Self.probeBytes), at: 0)
+            try file.sync()
+        } catch {
+            try? fileSystem.remove(path)
+            throw error
+        }
+        try fileSystem.remove(path)
+    }
+
+    private static let probeBytes = 4 << 10
 
     /// Bytes that may still be written there.
     func availableBytes() throws(StorageError) -> UInt64 {

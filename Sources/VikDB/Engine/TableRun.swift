@@ -22,6 +22,9 @@ struct TableRun {
         try table.table.add(key, value)
     }
 
+    /// Of the tables that are not handed over.
+    var bytes: UInt64 { finished.reduce(current?.table.fileBytes ?? 0) { $0 + $1.fileBytes } }
+
     /// Makes the tables durable, their names aside, and hands them over.
     mutating func finish() throws(StorageError) -> [TableMetadata] {
         try finishTable()

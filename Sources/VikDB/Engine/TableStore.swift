@@ -16,8 +16,8 @@ struct TableStore {
     private var manifest: Manifest
     private var compaction: Compaction?
     private var sweep: Sweep?
-    /// Merges that were given up because the disk became short, by the first of their tables, and the room that there
-    /// was when they began: they are not tried again with as little.
+    /// Merges that were given up because the disk became short, by the first of their tables, and what they had written
+    /// by then: they are not tried again with no more room than that.
     private var oversized: [UInt64: UInt64] = [:]
     /// Tables of an edit of which it is open whether the broken manifest has it.
     private var undecided: [UInt64] = []
@@ -100,13 +100,13 @@ struct TableStore {
         let available = try files.availableBytes()
         let room = available - min(available, options.reservedBytes)
         if let compaction, !compaction.plan.isMove, room == 0 {
-            oversized[compaction.plan.upper[0]] = compaction.room
+            oversized[compaction.plan.upper[0]] = compaction.writtenBytes
             compaction.abandon()
             self.compaction = nil
         }
         guard
             let compaction = compaction
-                ?? nextPlan(room).map({ Compaction($0, in: version, into: files, options, room: room) })
+                ?? nextPlan(room).map({ Compaction($0, in: version, into: files, options) })
         else { return version.plan == nil }
         self.compaction = compaction
         do throws(StorageError) {
@@ -135,7 +135,7 @@ struct TableStore {
             return true
         } catch {
             if self.compaction != nil {
-                if case .full = error { oversized[compaction.plan.upper[0]] = compaction.room }
+                if case .full = error { oversized[compaction.plan.upper[0]] = compaction.writtenBytes }
                 compaction.abandon()
                 self.compaction = nil
             }
@@ -174,13 +174,18 @@ struct TableStore {
     }
 
     private func fits(_ plan: CompactionPlan, _ room: UInt64) -> Bool {
-        plan.isMove || picker.outputBytes(of: plan, version.catalog.levels).most <= room
+        if plan.isMove { return true }
+        return isWorthATry(plan, room) && picker.outputBytes(of: plan, version.catalog.levels).most <= room
     }
 
-    /// Whether there may be room. Such a merge is given up when there is not, and tried again only with more.
     private func mayFit(_ plan: CompactionPlan, _ room: UInt64) -> Bool {
-        if let before = oversized[plan.upper[0]], room <= before + before / 8 { return false }
-        return picker.outputBytes(of: plan, version.catalog.levels).least <= room
+        isWorthATry(plan, room) && picker.outputBytes(of: plan, version.catalog.levels).least <= room
+    }
+
+    /// What was given up for want of room is begun again only with more of it.
+    private func isWorthATry(_ plan: CompactionPlan, _ room: UInt64) -> Bool {
+        guard let written = oversized[plan.upper[0]] else { return true }
+        return room > written + written / 8
     }
 
     /// A flush may use all that there is, since it lets the log go; but it does not begin what cannot end.

@@ -8,8 +8,9 @@ struct DiskTrouble {
     /// figures of a file system do not tell all of it.
     var refusedSegment: String?
     var refusedTable: String?
-    /// As last logged.
+    /// As last logged: that the disk is full, and the file that shows it.
     var isNoted = false
+    var notedFile: String?
     /// That a merge is due for which there is no room was logged.
     var isPostponementNoted = false
     /// The tick since which a leader's disk is full.
@@ -93,7 +94,7 @@ extension NodeShell {
         noteDisk()
     }
 
-    /// Says once that the disk is full, or has space again, and tells the core.
+    /// Says once that the disk is full, once more if a file shows it, and that it has space again; and tells the core.
     private func noteDisk() {
         // What is only just enough is not told the leader as room: it might come back here in a moment.
         if isDiskFull {
@@ -101,8 +102,11 @@ extension NodeShell {
         } else if freeBytes >= options.minFreeBytes + options.minFreeBytes / 4 {
             core.isDiskFull = false
         }
-        guard isDiskFull != disk.isNoted else { return }
+        let isNewFile = refusedFile != nil && disk.notedFile == nil
+        guard isDiskFull != disk.isNoted || isNewFile else { return }
         disk.isNoted = isDiskFull
+        // Until the end of this shortage: retries take other numbers.
+        disk.notedFile = isDiskFull ? refusedFile ?? disk.notedFile : nil
         let metadata = diskMetadata
         if !isDiskFull {
             logger.warning("the disk has space again", metadata: metadata)

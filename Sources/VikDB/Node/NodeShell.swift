@@ -393,7 +393,10 @@ package final class NodeShell {
     private func startBackgroundJob() {
         guard !isInBackground, !isSwitchingState else { return }
         if log.hasDiscarded { return removeDiscarded() }
-        guard now >= backgroundRetryAt, let job = engine.takeBackgroundJob() else { return }
+        guard now >= backgroundRetryAt,
+            // What was refused may not be due any more; whether the disk still refuses files has to be known all the same.
+            let job = engine.takeBackgroundJob(probesDisk: disk.refusedTable != nil)
+        else { return }
         isInBackground = true
         executor.submit(.background) { [inbox] in
             do throws(StorageError) {

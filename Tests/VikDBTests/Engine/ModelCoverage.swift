@@ -18,6 +18,7 @@ struct ModelCoverage {
         case replayed = "entries applied again after a start"
         case fullDisks = "jobs refused by a full disk"
         case postponed = "merges postponed for want of room"
+        case sweepsCutShort = "sweeps left in the midst"
         case reclaimed = "engines cleared by merges of tombstones"
         case leftAfterClearing = "engines with tables after all was deleted"
         case snapshots = "snapshots installed"

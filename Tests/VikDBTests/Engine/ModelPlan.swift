@@ -19,6 +19,8 @@ enum ModelOperation: CustomStringConvertible {
     case work(jobs: Int)
     /// A flush, and all the merges that are due.
     case compact
+    /// Some of the jobs of a sweep through all levels.
+    case sweep(isAskedFor: Bool, jobs: Int)
     /// Flush and merges with room for so many bytes more, then with plenty.
     case fullDisk(room: Int)
     /// Into a new engine, which takes the place of the old one. The disk of the new one crashes after so many calls.
@@ -42,6 +44,7 @@ enum ModelOperation: CustomStringConvertible {
         case .flush: "flush"
         case .work(let jobs): "\(jobs) jobs"
         case .compact: "compact"
+        case .sweep(let isAskedFor, let jobs): "\(jobs) jobs of a sweep\(isAskedFor ? " that is asked for" : "")"
         case .fullDisk(let room): "room for \(room) bytes"
         case .snapshot(let chunkBytes, let crashAfter, let keep):
             "snapshot in chunks of \(chunkBytes)" + (crashAfter.map { ", crash after \($0), keep \(keep)" } ?? "")
@@ -141,7 +144,9 @@ struct ModelPlan {
         case 68..<71: return .releaseView(slot: randomSlot())
         case 71..<79: return .flush
         case 79..<90: return .work(jobs: Int.random(in: 1...6, using: &random))
-        case 90..<92: return .compact
+        case 90: return .compact
+        case 91:
+            return .sweep(isAskedFor: Bool.random(using: &random), jobs: Int.random(in: 1...60, using: &random))
         case 92: return .fullDisk(room: Int.random(in: 0...4_000, using: &random))
         case 93:
             guard !log.entries.isEmpty else { return .flush }
@@ -211,7 +216,7 @@ struct ModelPlan {
             let items = model.items(from: [], to: [])
             return .view(items: isReversed ? items.reversed() : items, value: model.values[key])
         case .releaseView(let slot): views[slot] = nil
-        case .write, .stateHash, .flush, .work, .compact, .fullDisk, .snapshot, .reopen, .crash: break
+        case .write, .stateHash, .flush, .work, .compact, .sweep, .fullDisk, .snapshot, .reopen, .crash: break
         }
         return nil
     }

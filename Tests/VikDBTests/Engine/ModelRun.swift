@@ -75,6 +75,10 @@ struct ModelRun {
         case .flush: engine.requestFlush()
         case .work(let jobs): for _ in 0..<jobs where try runJob(engine) {}
         case .compact: try compact(engine)
+        case .sweep(let isAskedFor, let jobs):
+            isAskedFor ? engine.requestMerge() : engine.requestSpace()
+            for _ in 0..<jobs where try runJob(engine) {}
+            if engine.statistics.isSweeping { covered[.sweepsCutShort] += 1 }
         case .fullDisk(let room): try fillDisk(room, engine)
         case .snapshot(let chunkBytes, let crashAfter, let keep):
             try takeSnapshot(of: engine, chunkBytes: chunkBytes, crashAfter: crashAfter, keep)

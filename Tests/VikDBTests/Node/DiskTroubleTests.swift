@@ -201,6 +201,26 @@ import VikWire
         #expect(node.status.isDiskFull)
     }
 
+    /// What found no room is not due any more: the state ends all the same.
+    @Test func aRefusalEndsWithoutAnotherFlush() throws {
+        let fileSystem = MemoryFileSystem()
+        var options = ShellHarness.impatient
+        options.housekeepingTicks = 20
+        options.minFreeFiles = 0
+        let node = try ShellHarness(options: options, fileSystem: fileSystem)
+        node.handle(.backgroundDone(.refused(path: "/tables/000009.sst")))
+        node.tick()
+        #expect(node.status.isDiskFull && node.status.refusedFile == "/tables/000009.sst")
+        fileSystem.fileCapacity = fileSystem.fileCount
+        node.tick(100, running: Lane.allCases)
+        #expect(node.status.isDiskFull)
+        fileSystem.fileCapacity = .max
+        node.tick(45, running: Lane.allCases)
+        #expect(!node.status.isDiskFull && node.status.refusedFile == nil)
+        let tables = try fileSystem.list("/tables").filter { $0.hasSuffix(".sst") }
+        #expect(tables.count == node.engine.statistics.tableCount, "\(tables)")
+    }
+
     /// The next segment of the log cannot be made although there is space: nothing comes and goes meanwhile.
     @Test func aSegmentThatCannotBeMadeIsAFullDisk() throws {
         let fileSystem = MemoryFileSystem()

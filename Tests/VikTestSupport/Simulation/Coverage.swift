@@ -51,6 +51,7 @@ package struct Coverage: Sendable {
         case crashInInstall = "crash between a snapshot's state and its log"
         case membersAdded = "members added"
         case membersRemoved = "members removed"
+        case membersReplaced = "members replaced while another was away"
         case learnersPromoted = "learners made voters"
         case leaderRemoved = "leaders removed"
         case changesRefused = "changes of members refused"

@@ -66,6 +66,7 @@ extension Simulation {
             }
             scheduleHeal()
         case .changeMembers: changeMembers()
+        case .replaceMember: replaceMember()
         case .handOver: handOver()
         case .cutSnapshots:
             for node in nodes { if let process = node.process { cutSnapshotLinks(of: process) } }

@@ -20,6 +20,33 @@ extension Simulation {
         ask(request)
     }
 
+    /// One member leaves for long; then a spare is added, and once it votes another founder is removed.
+    func replaceMember() {
+        guard let configuration = oracle.configuration, let leader = leaderPosition,
+            let spare = nodes.first(where: { $0.member == .none }),
+            let away = voters(of: configuration).nodes.filter({ $0.position != leader && $0.process != nil })
+                .randomElement(using: &random)
+        else { return }
+        crash(away, restartAfter: draw(3_000_000...8_000_000))
+        ask(.setMember(label: spare.label, address: spare.address, becomesVoter: true), at: leader)
+        awaitReplacement(of: away, by: spare, attempts: 30)
+    }
+
+    private func awaitReplacement(of away: SimulatedNode, by spare: SimulatedNode, attempts: Int) {
+        schedule(after: 100_000) { [unowned self] in
+            guard isFaulty, attempts > 0, let configuration = oracle.configuration else { return }
+            guard configuration.member(spare.member)?.role == .voter, let leader = leaderPosition else {
+                return awaitReplacement(of: away, by: spare, attempts: attempts - 1)
+            }
+            let leaving = voters(of: configuration).nodes.first { node in
+                node !== away && node !== spare && node.position != leader
+            }
+            guard let leaving else { return }
+            coverage[.membersReplaced] += 1
+            ask(.remove(label: leaving.label), at: leader)
+        }
+    }
+
     func handOver() {
         coverage[.handOvers] += 1
         ask(.handOver(to: chance(50) ? nodes.randomElement(using: &random)!.label : nil))

@@ -38,6 +38,7 @@ extension Simulation {
     package func proveMajorityServes() {
         endFaults(restarting: false)
         clients.isIssuing = false
+        if chance(60) { leaveMajorityAlone() }
         guard mustServe else { return }
         var written: UInt64?
         let isWritten = run(within: Self.livenessBound) {
@@ -73,6 +74,29 @@ extension Simulation {
         }
     }
 
+    /// Just so many voters are left up as are a majority: one that knows who counts, if possible one that was added, and
+    /// else those that were down, which have missed most.
+    private func leaveMajorityAlone() {
+        guard let configuration = oracle.configuration else { return }
+        var (left, quorum) = voters(of: configuration)
+        left.shuffle(using: &random)
+        left = left.filter { !$0.isFounder } + left.filter(\.isFounder)
+        guard
+            let knowing = left.first(where: { node in
+                isUp(node)
+                    && node.process!.shell.core.committedConfiguration?.index ?? 0 >= oracle.configurationIndex
+            })
+        else { return }
+        left.removeAll { $0 === knowing }
+        left = [knowing] + left.filter { !isUp($0) } + left.filter(isUp)
+        let chosen = left.prefix(quorum)
+        for node in nodes where !chosen.contains(where: { $0 === node }) {
+            if node.process != nil { crash(node, restartAfter: nil) }
+            node.isRestartDue = false
+        }
+        for node in chosen where node.process == nil { start(node) }
+    }
+
     private func isUp(_ node: SimulatedNode) -> Bool {
         node.process.map { !node.isPaused && !$0.isStopping } ?? false
     }
@@ -82,7 +106,10 @@ extension Simulation {
     private var mustServe: Bool {
         guard oracle.committedIndex > 0, violation == nil, let committed = oracle.configuration else { return false }
         func isUp(_ voter: Member) -> Bool {
-            nodes.contains { $0.member == voter.id && $0.store == voter.store && self.isUp($0) }
+            nodes.contains { node in
+                node.member == voter.id && node.store == voter.store && self.isUp(node)
+                    && node.process!.shell.core.mayVote
+            }
         }
         func hasQuorum(_ configuration: Configuration) -> Bool {
             configuration.voters.count(where: isUp) >= configuration.voterCount / 2 + 1

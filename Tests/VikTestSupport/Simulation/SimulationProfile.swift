@@ -56,6 +56,8 @@ package struct SimulationProfile: Sendable {
         /// Entries do not get through, all else does.
         case cutAppends
         case changeMembers
+        /// While one member is away for long, another is replaced by a new one.
+        case replaceMember
         case handOver
     }
 
@@ -95,12 +97,13 @@ package struct SimulationProfile: Sendable {
     /// The world of a seed.
     package init(seed: UInt64) {
         var random = SplitMix64(seed: seed ^ 0x5eed_0f_ca11)
-        self.init(seed: seed, nodeCount: [3, 3, 3, 3, 3, 5, 5, 5, 7, 2, 1, 3].randomElement(using: &random)!)
+        self.init(seed: seed, nodeCount: [3, 3, 3, 3, 3, 2, 5, 5, 7, 2, 1, 2].randomElement(using: &random)!)
         func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
 
         faultyTime = .random(in: 3_000_000...8_000_000, using: &random)
         faults = Fault.allCases.filter { _ in chance(45) }
-        if faults.contains(.changeMembers), nodeCount > 1 {
+        if nodeCount == 1 { faults.removeAll { $0 == .replaceMember } }
+        if faults.contains(where: { $0 == .changeMembers || $0 == .replaceMember }), nodeCount > 1 {
             // Who is taken away for good, and whose disk is lost, must not be the same majority.
             faults.removeAll { $0 == .wipe || $0 == .zombie }
             spareCount = .random(in: 1...2, using: &random)

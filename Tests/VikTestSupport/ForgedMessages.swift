@@ -48,6 +48,7 @@ package enum ForgedMessages {
         case .snapshotChunk: return wide(0, 8, 16) + [Field(offset: 28, width: 4), Field(offset: 32, width: 4)]
         case .snapshotEnd: return wide(0, 8, 16, 24, 32) + [Field(offset: 40, width: 4)]
         case .snapshotReply: return wide(0, 8) + wide(17)
+        case .storeVerdict: return wide(0, 9, 17)
         }
     }
 

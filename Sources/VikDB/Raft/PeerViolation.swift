@@ -93,7 +93,7 @@ extension RaftCore {
     func violation(of message: Message, from: MemberID) -> PeerViolation? {
         switch message {
         case .voteRequest, .voteReply, .readIndexRequest: nil
-        case .heartbeat, .readIndexReply, .timeoutNow, .snapshotChunk, .snapshotEnd:
+        case .heartbeat, .readIndexReply, .timeoutNow, .snapshotChunk, .snapshotEnd, .storeVerdict:
             secondLeader(message.term, from)
         case .append(let request): secondLeader(request.term, from) ?? contradiction(in: request)
         case .snapshotOffer(let offer):

@@ -62,6 +62,21 @@ import VikWire
         }
     }
 
+    @Test func mergingTablesIsForOperators() async throws {
+        try await GatewayHarness.run { gateway in
+            let answer = try #require(gateway.client().request("POST", "/maintenance/merge"))
+            #expect(answer.status == 200 && answer.text == #"{"success":true,"version":2}"#)
+            #expect(gateway.service.wishes == [.mergeTables])
+        }
+        var options = GatewayOptions()
+        options.adminAccess = .nobody
+        try await GatewayHarness.run(options) { gateway in
+            let answer = try #require(gateway.client().request("POST", "/maintenance/merge"))
+            #expect(answer.status == 403 && answer.error.contains("-admin-addr"))
+            #expect(gateway.service.wishes.isEmpty)
+        }
+    }
+
     @Test func stateHashIsForOperators() async throws {
         try await GatewayHarness.run { gateway in
             let client = gateway.client()
@@ -94,7 +109,8 @@ import VikWire
         ("DELETE", "/cluster/members", "", 405), ("DELETE", "/cluster/members/", "", 400),
         ("GET", "/cluster/members/a", "", 405), ("GET", "/cluster/leader", "", 405),
         ("POST", "/cluster/members/a/demote", "", 404), ("DELETE", "/cluster/members/%ff", "", 400),
-        ("POST", "/metrics", "", 405), ("POST", "/cluster", "", 404),
+        ("GET", "/maintenance/merge", "", 405), ("POST", "/maintenance/merge?level=1", "", 400),
+        ("POST", "/maintenance", "", 404), ("POST", "/metrics", "", 405), ("POST", "/cluster", "", 404),
     ])
     func malformed(_ method: String, _ path: String, _ body: String, _ status: Int) async throws {
         try await GatewayHarness.run { gateway in

@@ -264,6 +264,20 @@ import VikWire
         }
     }
 
+    /// An operator asks one node, whoever leads, and is answered before the work is done.
+    @Test(arguments: [1, 3]) func tablesAreMergedOnRequest(members: Int) throws {
+        let node = try ShellHarness(members: members)
+        let token = node.administer(.mergeTables)
+        node.tick()
+        guard case .administered? = node.outcome(of: token) else {
+            Issue.record("it ended as \(String(describing: node.outcome(of: token)))")
+            return
+        }
+        #expect(node.metrics.isSweeping)
+        node.tick(10, running: Lane.allCases)
+        #expect(!node.metrics.isSweeping && node.engine.statistics.sealedMemtables == 0)
+    }
+
     /// The whole of it: a small disk filled until writes are refused, everything deleted, and writes are taken again.
     @Test func deletingEverythingEndsAFullDisk() throws {
         let fileSystem = MemoryFileSystem()

@@ -174,5 +174,6 @@ private func describe(_ message: Message) -> String {
             }
         return type + ", transfer \(reply.transfer), \(outcome)"
     case .timeoutNow: return type
+    case .storeVerdict(let verdict): return type + ", \(verdict.finding)"
     }
 }

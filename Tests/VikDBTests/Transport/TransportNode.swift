@@ -190,6 +190,10 @@ final class TransportNode: Sendable {
         try await onLoop { $0.openSnapshotConnection(to: member) }
     }
 
+    func refuse(_ member: MemberID) async throws {
+        try await onLoop { $0.refuse(member, reason: "a test") }
+    }
+
     func closeSnapshotConnection(to member: MemberID) async throws {
         try await onLoop { $0.closeSnapshotConnection(to: member) }
     }

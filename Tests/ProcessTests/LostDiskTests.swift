@@ -63,7 +63,7 @@ extension ProcessTests {
             switch trap {
             case .absentComesBack, .survivorDies:
                 try Self.expectWords(
-                    of: again, "the store is empty but the cluster has data: waiting to be recorded by the leader",
+                    of: again, "waiting to be recorded by the leader",
                     "this store is empty but the cluster has data; it does not vote until the leader has recorded it")
             case .survivorDiesBeforeJoin:
                 _ = try poll(within: 5, for: "a reason; its log:\n\(again.log)") {

@@ -12,7 +12,8 @@ import VikTestSupport
 
     private func report(_ seed: UInt64, _ violation: String) {
         Issue.record(
-            "seed \(seed): \(violation)\nreplay: VIK_SEED=\(seed) swift test -c release --filter RandomSeedsTests")
+            "seed \(seed): \(violation)\nreplay: VIK_SEED=\(seed) swift test -c release --disable-testable-imports --filter RandomSeedsTests"
+        )
     }
 
     @Test func everySeedKeepsItsPromises() async throws {

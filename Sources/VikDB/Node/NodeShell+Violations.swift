@@ -28,6 +28,11 @@ extension NodeShell {
             try core.step(message, from: member, store: store)
         } catch {
             refuse(member, error)
+            // Whoever leads is elected by a majority, which has lost what is committed here. To go on would be to answer
+            // reads with what the leader does not have.
+            if case .contradictsCommitted(let index, let leaderTerm) = error {
+                core.noteContradiction(at: index, leaderTerm: leaderTerm, leader: member)
+            }
         }
     }
 

@@ -6,7 +6,7 @@ package enum PeerViolation: Error, Equatable, Sendable {
     /// What only the leader of `term` sends, from another member than the leader that this node knows, or is.
     case secondLeader(term: Term, leader: MemberID)
     /// A leader's log has another entry here than the one that is committed.
-    case contradictsCommitted(LogIndex)
+    case contradictsCommitted(LogIndex, leaderTerm: Term)
     /// A leader's log has another entry here than the one that it sent in the same term.
     case takesBack(LogIndex, term: Term)
     /// A follower has entries that this leader never had.
@@ -65,7 +65,7 @@ extension PeerViolation: CustomStringConvertible {
         switch self {
         case .secondLeader(let term, let leader):
             "it leads in term \(term), in which \(leader) was elected: somebody voted twice"
-        case .contradictsCommitted(let index):
+        case .contradictsCommitted(let index, _):
             "it leads with another entry \(index) than the one that is committed here"
         case .takesBack(let index, let term):
             "it replaces entry \(index), which it sent itself in term \(term)"
@@ -134,7 +134,8 @@ extension RaftCore {
 
     private func contradiction(at index: LogIndex, of entryTerm: Term, in messageTerm: Term) -> PeerViolation? {
         guard index <= settled(in: messageTerm), let own = log.term(at: index), own != entryTerm else { return nil }
-        return index <= commit ? .contradictsCommitted(index) : .takesBack(index, term: messageTerm)
+        return index <= commit
+            ? .contradictsCommitted(index, leaderTerm: entryTerm) : .takesBack(index, term: messageTerm)
     }
 
     /// Up to here this node's log agrees with that of any leader of `messageTerm`.

@@ -231,7 +231,6 @@ extension RaftCore {
         var previousTerm = request.previousTerm
         var entries = request.entries[...]
         if previousIndex < commit {
-            if contradictsCommitted(request, from: from) { return }
             // A leader's log holds all that is committed (leader completeness), so the logs agree up to there.
             entries = entries.drop { $0.index <= commit }
             if entries.isEmpty {
@@ -242,7 +241,6 @@ extension RaftCore {
             previousTerm = log.term(at: commit)!
         }
         guard log.term(at: previousIndex) == previousTerm else {
-            if previousIndex <= commit, contradictsCommitted(request, from: from) { return }
             // The entry at `previousIndex` itself is known to differ.
             let hint = log.lastPossibleMatch(index: previousIndex - 1, term: previousTerm)
             let reply = AppendReply(

@@ -56,10 +56,6 @@ extension RaftCore {
             snapshotMessages.append(SnapshotMessage(from: from, message: .snapshotOffer(offer)))
             return
         }
-        if offer.index <= commit {
-            noteContradiction(at: offer.index, leaderTerm: offer.indexTerm, leader: from)
-            if storeLoss != nil { return }
-        }
         // What is committed here the leader has as well; and what it offers is committed.
         if offer.index <= commit || log.term(at: offer.index) == offer.indexTerm {
             commit = max(commit, offer.index)

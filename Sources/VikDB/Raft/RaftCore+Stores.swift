@@ -217,24 +217,15 @@ extension RaftCore {
         }
     }
 
-    /// The leader has another entry than the one that is known here to be committed, or none.
-    mutating func noteContradiction(at index: LogIndex, leaderTerm: Term, leader: MemberID) {
+    /// The leader has another entry than the one that is known here to be committed, or none: a majority has lost
+    /// acknowledged writes, and this store holds them.
+    package mutating func noteContradiction(at index: LogIndex, leaderTerm: Term, leader: MemberID) {
         guard let own = log.term(at: index), own != leaderTerm else { return }
         noteLoss(.committed(index, term: own, leaderTerm: leaderTerm, leader: leader))
     }
 
     private mutating func noteLoss(_ loss: StoreLoss) {
         if storeLoss == nil { storeLoss = loss }
-    }
-
-    /// Whether an append that begins before the commit index contradicts what is committed here, as far as this log still
-    /// has it.
-    mutating func contradictsCommitted(_ request: AppendRequest, from leader: MemberID) -> Bool {
-        noteContradiction(at: request.previousIndex, leaderTerm: request.previousTerm, leader: leader)
-        for entry in request.entries.prefix(while: { $0.index <= commit }) {
-            noteContradiction(at: entry.index, leaderTerm: entry.term, leader: leader)
-        }
-        return storeLoss != nil
     }
 }
 

@@ -163,12 +163,12 @@ package struct RaftCore {
     ///
     /// - Throws: what the message says that no member can; then nothing has changed.
     package mutating func step(_ message: Message, from: MemberID, store sender: StoreID) throws(PeerViolation) {
-        heard(from, store: sender)
-        guard from != id, shownStores[from] == sender, message.term <= WireLimits.maxTerm, storeLoss == nil,
-            !isDistrusted(from)
-        else { return }
         // Terms grow by one an election. A leap would use up all there are, on every disk, at one message's word.
-        guard message.term <= term + Self.maxTermLeap else { return }
+        guard from != id, shownStores[from] == sender, message.term <= WireLimits.maxTerm, storeLoss == nil,
+            !isDistrusted(from), message.term <= term + Self.maxTermLeap
+        else { return heard(from, store: sender) }
+        if message.term >= term, let violation = violation(of: message, from: from) { throw violation }
+        heard(from, store: sender)
         if case .voteRequest(let request) = message {
             // A vote request alone does not make this node follow: it may be refused without a trace.
             stepVoteRequest(request, from: from)
@@ -178,7 +178,6 @@ package struct RaftCore {
             stepStale(message, from: from)
             return
         }
-        if let violation = violation(of: message, from: from) { throw violation }
         if message.term > term, !isGrantedPreVote(message) {
             becomeFollower(term: message.term, leader: nil)
         }

@@ -43,7 +43,7 @@ struct EngineModelTests {
                 Issue.record(
                     """
                     seed \(seed): \(error)
-                    replay: VIK_SEED=\(seed) swift test -c release --filter EngineModelTests
+                    replay: VIK_SEED=\(seed) swift test -c release --disable-testable-imports --filter EngineModelTests
                     """)
             }
             await Task.yield()

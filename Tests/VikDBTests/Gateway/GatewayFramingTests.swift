@@ -251,7 +251,7 @@ import VikDB
                         expected.append((404, "no such path"))
                     case 3:
                         text += "GET /kv/a2V5?x\(number)=1 HTTP/1.1\r\n\(fields)\r\n"
-                        expected.append((400, "\"x\(number)\""))
+                        expected.append((400, "unknown parameter \\\"x\(number)\\\""))
                     default:
                         text += "GET /health HTTP/1.1\r\n\(fields)\r\n"
                         expected.append((200, "healthy"))

@@ -75,7 +75,7 @@ struct TableCheckTests {
                 return (0, "a restart without a whole key")
             case .otherProperties:
                 let properties = table.block(at: footer + 24)
-                table.set(UInt64(99), at: properties.offset + 8)
+                table.set((table.integer(at: properties.offset + 8) as UInt64) + 1, at: properties.offset + 8)
                 table.seal(properties)
                 return (properties.offset, "the properties are not those of the keys in the table")
             }

@@ -83,7 +83,7 @@ import VikWire
             .append(term: term, after: (2, 1), [1, 1, 1, 1]),
             .snapshotOffer(SnapshotOffer(term: term, transfer: 1, index: 3, indexTerm: 1, estimatedBytes: 1)),
         ] {
-            Self.expect(.contradictsCommitted(3), of: message, from: sender, &subject)
+            Self.expect(.contradictsCommitted(3, leaderTerm: 1), of: message, from: sender, &subject)
         }
     }
 

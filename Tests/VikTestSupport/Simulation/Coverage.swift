@@ -52,6 +52,7 @@ package struct Coverage: Sendable {
         case membersAdded = "members added"
         case membersRemoved = "members removed"
         case membersReplaced = "members replaced while another was away"
+        case quorumsShrunk = "other voter removed while reads wait for it"
         case learnersPromoted = "learners made voters"
         case leaderRemoved = "leaders removed"
         case changesRefused = "changes of members refused"

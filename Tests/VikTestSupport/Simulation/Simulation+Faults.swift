@@ -67,6 +67,7 @@ extension Simulation {
             scheduleHeal()
         case .changeMembers: changeMembers()
         case .replaceMember: replaceMember()
+        case .shrinkQuorum: shrinkQuorum()
         case .handOver: handOver()
         case .cutSnapshots:
             for node in nodes { if let process = node.process { cutSnapshotLinks(of: process) } }

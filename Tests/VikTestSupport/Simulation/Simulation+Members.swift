@@ -47,6 +47,18 @@ extension Simulation {
         }
     }
 
+    /// A leader with one other voter removes it while that one does not answer, and reads wait for it.
+    func shrinkQuorum() {
+        guard let configuration = oracle.configuration, configuration.voterCount == 2, let leader = leaderPosition,
+            let other = voters(of: configuration).nodes.first(where: { $0.position != leader && $0.process != nil })
+        else { return }
+        coverage[.quorumsShrunk] += 1
+        pause(other)
+        schedule(after: draw(50_000...300_000)) { [unowned self] in resume(other) }
+        for _ in 0..<3 { issue(.get(key: clients.keys[0], .linearizable), client: .max, at: nodes[leader]) }
+        schedule(after: draw(500...5_000)) { [unowned self] in ask(.remove(label: other.label), at: leader) }
+    }
+
     func handOver() {
         coverage[.handOvers] += 1
         ask(.handOver(to: chance(50) ? nodes.randomElement(using: &random)!.label : nil))

@@ -58,6 +58,8 @@ package struct SimulationProfile: Sendable {
         case changeMembers
         /// While one member is away for long, another is replaced by a new one.
         case replaceMember
+        /// The only other voter is removed while reads wait for its confirmation.
+        case shrinkQuorum
         case handOver
     }
 
@@ -103,7 +105,8 @@ package struct SimulationProfile: Sendable {
         faultyTime = .random(in: 3_000_000...8_000_000, using: &random)
         faults = Fault.allCases.filter { _ in chance(45) }
         if nodeCount == 1 { faults.removeAll { $0 == .replaceMember } }
-        if faults.contains(where: { $0 == .changeMembers || $0 == .replaceMember }), nodeCount > 1 {
+        let changes: [Fault] = [.changeMembers, .replaceMember, .shrinkQuorum]
+        if faults.contains(where: changes.contains), nodeCount > 1 {
             // Who is taken away for good, and whose disk is lost, must not be the same majority.
             faults.removeAll { $0 == .wipe || $0 == .zombie }
             spareCount = .random(in: 1...2, using: &random)

@@ -10,6 +10,11 @@ struct GoldenTests {
     /// What today's build writes in another way than version 1, each with the reason. It is read all the same.
     private static let writtenAnew: [String: String] = [:]
 
+    /// What today's build does not read any more, each with the reason: no node of version 1 can have sent it.
+    private static let refused: [String: String] = [
+        "heartbeat-last": "a read round is at most 2^62; rounds are counted from 1 in each term"
+    ]
+
     private static let golden = GoldenFile.read("protocol-1")
 
     @Test func theFileHasAllOfThem() {
@@ -42,6 +47,10 @@ struct GoldenTests {
     func itMeansWhatItMeant(_ name: String) throws {
         let value = try #require(GoldenSamples.all.first { $0.name == name }).value
         let golden = try #require(Self.golden.first { $0.name == name })
+        if Self.refused[name] != nil {
+            #expect(throws: WireError.self) { try value.decoded(golden.bytes) }
+            return
+        }
         let decoded = try value.decoded(golden.bytes)
         #expect(decoded == value)
         #expect(decoded.description == golden.description)

@@ -8,9 +8,8 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
-/// The tests' own code is built without optimisation, and file by file on all cores, which takes minutes off a build; what
-/// they test is optimised.
-let tests: [SwiftSetting] = strict + [.unsafeFlags(["-Onone", "-no-whole-module-optimization"])]
+/// The tests' own code is built without optimisation, which takes minutes off a build; what they test is optimised.
+let tests: [SwiftSetting] = strict + [.unsafeFlags(["-Onone"])]
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")

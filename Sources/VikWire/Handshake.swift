@@ -79,14 +79,19 @@ package struct AcknowledgedLog: Equatable, Sendable {
 /// What a node says of its log in a handshake with one peer, at that moment. A plain value.
 package struct LocalHello: Equatable, Sendable {
     package var incarnation: Incarnation
+    /// Not told to anybody: of which cluster the node's log speaks, while that is not known to be committed. Enough to
+    /// take an answer's word for what it says of this node.
+    package var presumedIncarnation: Incarnation
     package var state: StoreState
     package var recordedStore: StoreID
     package var logEnd: LogEnd?
 
     package init(
-        incarnation: Incarnation, state: StoreState, recordedStore: StoreID = .zero, logEnd: LogEnd? = nil
+        incarnation: Incarnation, presumedIncarnation: Incarnation = .zero, state: StoreState,
+        recordedStore: StoreID = .zero, logEnd: LogEnd? = nil
     ) {
         self.incarnation = incarnation
+        self.presumedIncarnation = presumedIncarnation
         self.state = state
         self.recordedStore = recordedStore
         self.logEnd = logEnd

@@ -158,6 +158,12 @@ extension ProcessTests {
             try node.start()
             try node.waitUntilReady()
             try filling.write(1, keys: 20)
+            // What it has not acknowledged it cannot lose.
+            _ = try poll(within: 10, for: "its acknowledgement of all of it") {
+                let status = leader.status()
+                let match = status?.members?.first { $0.nodeId == node.label }?.matchIndex
+                return match == status?.lastIndex && match != nil ? true : nil
+            }
             node.signal(SIGTERM)
             #expect(try node.waitForExit(within: 10) == .code(0))
             let term = try Self.term(of: leader)

@@ -18,7 +18,10 @@ extension ProcessTests {
             let status = try client.request("GET", "/cluster/status").json()
             #expect(status.replication == false)
             #expect(status.mode == "single-node")
-            #expect(node.process.log.contains("API listening"))
+            // Lines are written by a thread of their own.
+            _ = try poll(within: 10, for: "its first lines") {
+                node.process.log.contains("API listening") ? true : nil
+            }
             #expect(!node.process.log.contains("Cluster mode enabled"))
         }
 

@@ -55,6 +55,8 @@ extension NodeShell {
                 logBytes < kept
             else { return nil }
             if let sender = sending[peer.member] { return sender.offer.index }
+            // What is gone already no longer log brings back.
+            guard peer.match >= core.baseIndex else { return nil }
             return peer.silence < UInt64(options.raft.electionTicks.upperBound) ? peer.match : nil
         }.min()
     }

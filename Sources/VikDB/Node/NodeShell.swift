@@ -533,7 +533,8 @@ package final class NodeShell {
     /// What the handshake tells of this node's store.
     package func localHello(to member: MemberID) -> LocalHello {
         LocalHello(
-            incarnation: clusterIncarnation, state: core.storeState, recordedStore: core.foundingStore(of: member),
+            incarnation: clusterIncarnation, presumedIncarnation: core.presumedIncarnation, state: core.storeState,
+            recordedStore: core.foundingStore(of: member),
             logEnd: core.logEnd)
     }
 

@@ -14,6 +14,8 @@ struct SnapshotRepetitions {
     private struct CatchingUp {
         /// It has caught up once it has this entry: the last one when its snapshot was installed.
         var goal: LogIndex
+        /// Since its last snapshot was installed it has needed none: a transfer that failed was not outrun.
+        var isInstalled = true
         var repetitions = 0
         /// Bytes of log that were too few, the first time.
         var outrunBytes: UInt64 = 0
@@ -26,13 +28,15 @@ struct SnapshotRepetitions {
     /// The snapshot of `member` is installed; the log ends with `last`.
     mutating func installed(at member: MemberID, last: LogIndex) {
         members[member, default: CatchingUp(goal: last)].goal = last
+        members[member]!.isInstalled = true
     }
 
     /// `member` needs a snapshot, when the log has `logBytes`.
     ///
     /// - Returns: which repetition in a row it is; nil: it is none.
     mutating func needed(by member: MemberID, logBytes: UInt64) -> Int? {
-        guard let before = members[member] else { return nil }
+        guard let before = members[member], before.isInstalled else { return nil }
+        members[member]!.isInstalled = false
         if before.repetitions == 0 { members[member]!.outrunBytes = logBytes }
         members[member]!.repetitions += 1
         return before.repetitions + 1

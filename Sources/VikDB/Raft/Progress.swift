@@ -44,7 +44,7 @@ struct Progress {
     /// A learner: the end of the log when its present round of catching up began, and when that was.
     private var round: (last: LogIndex, since: UInt64)?
     /// How long the last round took.
-    private(set) var lastRoundTicks: UInt64?
+    private var lastRoundTicks: UInt64?
 
     struct Departure {
         /// What the configuration said of it.
@@ -131,6 +131,12 @@ struct Progress {
             lastRoundTicks = now - round.since
         }
         round = (last, now)
+    }
+
+    /// Whether it gets the newest entries, and the last round and the present one took less than `limit`.
+    func keepsUp(within limit: UInt64, now: UInt64) -> Bool {
+        guard mode == .replicating, let last = lastRoundTicks, let round else { return false }
+        return last < limit && now - round.since < limit
     }
 
     /// Something arrived from the member.

@@ -136,6 +136,7 @@ extension RaftCore {
         } else {
             log.append([Entry(index: next, term: term, kind: .noOp)])
         }
+        noteOffice()
         if ownRead != nil { enqueueOwnRead() }
     }
 

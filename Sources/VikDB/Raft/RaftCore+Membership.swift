@@ -167,6 +167,7 @@ extension RaftCore {
         log.append([Entry(index: index, term: term, kind: .configuration, payload: configuration.encoded())])
         let before = membership.latest
         membership.append(configuration, at: index)
+        forgetNewcomers(namedBy: configuration)
         membership.forgetReplaced(applicable: applicable)
         adjustPeers(from: before, to: configuration, at: index)
         recount()
@@ -179,6 +180,7 @@ extension RaftCore {
                 preconditionFailure("configuration entry \(entry.index) does not decode")
             }
             membership.append(configuration, at: entry.index)
+            forgetNewcomers(namedBy: configuration)
         }
         membership.forgetReplaced(applicable: applicable)
     }

@@ -131,7 +131,7 @@ extension RaftCore {
     /// behind a busy leader, and yet never longer than an election timeout (dissertation §4.2.1).
     private func isCaughtUp(_ learner: Progress) -> Bool {
         lag(of: learner) <= options.maxPromotionLag
-            || learner.lastRoundTicks.map { $0 < UInt64(options.electionTicks.lowerBound) } ?? false
+            || learner.keepsUp(within: UInt64(options.electionTicks.lowerBound), now: now)
     }
 
     /// Makes a learner that is to be a voter one, as soon as it has caught up.

@@ -111,6 +111,7 @@ extension RaftCore {
         verified = index
         owesAcknowledgement = false
         membership = Membership(configurations: [configuration])
+        forgetNewcomers(namedBy: configuration.configuration)
         hardStateIsDirty = true
         resetElectionTimer()
     }

@@ -106,6 +106,12 @@ extension RaftCore {
         return seen?.store == store ? seen!.isUsed : state != .empty
     }
 
+    /// A configuration names stores that were newcomers: from now on they are used ones, should they come back after
+    /// others have taken their place.
+    mutating func forgetNewcomers(namedBy configuration: Configuration) {
+        newcomers.removeAll { configuration.member($0.member)?.store == $0.store }
+    }
+
     /// Remembers a store that is not on record and was not refused.
     mutating func noteNewcomer(_ store: StoreID, state: StoreState, as member: MemberID) {
         guard !mayBeStore(store, of: member) else { return }

@@ -380,7 +380,9 @@ extension Message {
         switch (self, other) {
         case (.heartbeatReply, .heartbeatReply): true
         case (.voteRequest(let new), .voteRequest(let old)): new.isPreVote == old.isPreVote
-        case (.voteReply(let new), .voteReply(let old)): new.isPreVote == old.isPreVote
+        // A refusal may answer an older request.
+        case (.voteReply(let new), .voteReply(let old)):
+            new.isPreVote == old.isPreVote && (new.isGranted || !old.isGranted)
         case (.appendReply(let new), .appendReply(let old)):
             switch (new.outcome, old.outcome) {
             case (.matched, .matched), (.rejected, .rejected): true

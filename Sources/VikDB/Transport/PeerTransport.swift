@@ -218,10 +218,8 @@ package final class PeerTransport {
     }
 
     func refusal(of hello: Hello, dialled: (member: MemberID, channel: VikWire.Channel)?) -> HelloRefusal? {
-        let incarnation = delegate.localHello(to: hello.member).incarnation
-        if let refusal = identity.refusal(
-            of: hello, incarnation: incarnation, dialled: dialled, isPeer: { links[$0] != nil })
-        {
+        let local = delegate.localHello(to: hello.member)
+        if let refusal = identity.refusal(of: hello, local, dialled: dialled, isPeer: { links[$0] != nil }) {
             return refusal
         }
         return delegate.storeRefusal(of: hello).map {

@@ -42,10 +42,11 @@ package struct TransportIdentity: Sendable {
     ///
     /// - Parameter dialled: whom this node dialled and for which channel; nil when it was dialled.
     func refusal(
-        of hello: Hello, incarnation: Incarnation, dialled: (member: MemberID, channel: VikWire.Channel)?,
+        of hello: Hello, _ local: LocalHello, dialled: (member: MemberID, channel: VikWire.Channel)?,
         isPeer: (MemberID) -> Bool
     ) -> HelloRefusal? {
         let who = "\(hello.label) at \(hello.address)"
+        let incarnation = local.incarnation
         let isOfOwnCluster = hello.incarnation == incarnation && incarnation != .zero
         if hello.member == member {
             return HelloRefusal(cause: "\(who) has this node's own member id")
@@ -72,10 +73,12 @@ package struct TransportIdentity: Sendable {
         if hello.incarnation != incarnation, hello.incarnation != .zero, incarnation != .zero {
             return HelloRefusal(cause: "\(who) belongs to another cluster")
         }
-        if hello.isStoreRefused, !isOfOwnCluster {
+        let isOfPresumedCluster =
+            incarnation == .zero && hello.incarnation == local.presumedIncarnation && hello.incarnation != .zero
+        if hello.isStoreRefused, !isOfOwnCluster, !isOfPresumedCluster {
             return HelloRefusal(cause: "\(who) refuses this node's store, but may belong to another cluster")
         }
-        if hello.isPeerUnknown, !isOfOwnCluster {
+        if hello.isPeerUnknown, !isOfOwnCluster, !isOfPresumedCluster {
             return HelloRefusal(cause: "\(who) does not know this node, but may belong to another cluster")
         }
         return nil

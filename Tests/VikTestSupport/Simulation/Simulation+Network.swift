@@ -94,9 +94,8 @@ extension Simulation {
     /// A connection that carries entries breaks, or is made again, some time after its link.
     private func noticeCutAppends(of process: SimulatedProcess) {
         for peer in nodes where peer !== process.node && chance(30) {
-            let isCut =
-                process.connected[peer.position] != nil
-                && !network.carriesAppends(from: process.node.position, to: peer.position)
+            guard process.connected[peer.position] != nil else { continue }
+            let isCut = !network.carriesAppends(from: process.node.position, to: peer.position)
             guard isCut != process.cutAppends.contains(peer.position) else { continue }
             if isCut {
                 process.cutAppends.insert(peer.position)
@@ -162,6 +161,8 @@ extension Simulation {
         at(process, after: delay) { [unowned self] in
             guard let number, process.connected[peer.position] == number else { return }
             process.connected[peer.position] = nil
+            // A broken connection carries no entries either, and is told so.
+            if process.cutAppends.insert(peer.position).inserted { arrive(.appendsCutOff(peer.member), at: process) }
             cutSnapshotLink(of: process, to: peer)
             trace.note(
                 11, UInt64(process.node.position), UInt64(peer.position),

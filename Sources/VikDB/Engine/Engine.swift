@@ -36,6 +36,8 @@ package final class Engine: Sendable {
         var wantedSweep: MergeCause?
         /// What was applied when the last sweep for the sake of space began.
         var sweptIndex: LogIndex?
+        /// Likewise of the last sweep, if it was asked for.
+        var requestedIndex: LogIndex?
         /// Of the background lane.
         var work = EngineWork()
     }
@@ -115,17 +117,8 @@ package final class Engine: Sendable {
                 }
             }
             appliedBytes.store(writer.appliedBytes, ordering: .relaxed)
-            flushTombstones(&writer)
             return results
         }
-    }
-
-    /// Seals a memtable of few bytes that hides many, unless another one waits for its flush.
-    private func flushTombstones(_ writer: inout Writer) {
-        guard writer.memtable.tombstones >= tombstoneLimit.load(ordering: .relaxed),
-            published.withLock({ $0.state.sealed.isEmpty })
-        else { return }
-        seal(&writer, capacity: options.memtableMaxBytes)
     }
 
     /// Seals the memtable, so that the next job flushes it; at a clean end, when the log needs no replay then.
@@ -244,17 +237,25 @@ package final class Engine: Sendable {
 
     /// The next flush, or else merge, or else removal of files; nil if there is none, or one is out already.
     ///
-    /// - Parameter probesDisk: if there is nothing to do, whether a file can be made is to be found out.
-    package func takeBackgroundJob(probesDisk: Bool = false) -> BackgroundJob? {
+    /// - Parameters:
+    ///   - probesDisk: a file found no room: if there is nothing to do, whether one can be made is to be found out.
+    ///   - reclaims: a small memtable may be sealed for the sake of its tombstones. Each time costs merges that are worth
+    ///     more than it only if the tombstones hide what they are taken to hide, so whoever has a clock says how often.
+    package func takeBackgroundJob(probesDisk: Bool = false, reclaims: Bool = true) -> BackgroundJob? {
         published.withLock { published in
             guard !published.isJobOut else { return nil }
             let kind: BackgroundJob.Kind
-            // First, for a flush may have to wait for the room that it makes.
-            if let cause = published.wantedSweep {
+            // First, for a flush may have to wait for the room that it makes. Where there is room one that was asked for
+            // waits for what is to be part of it, and for the end of the one before.
+            if let cause = published.wantedSweep,
+                cause == .space || probesDisk || published.state.sealed.isEmpty && !published.isSweeping
+            {
                 published.wantedSweep = nil
                 kind = .beginSweep(cause)
             } else if let oldest = published.state.sealed.first {
                 kind = .flush(oldest)
+            } else if reclaims, hidesMuch(published.state.active) {
+                kind = .sealTombstones
             } else if published.isCompacting || published.isSweeping || published.state.version.plan != nil {
                 kind = .merge
             } else if !obsolete.isEmpty {
@@ -272,7 +273,26 @@ package final class Engine: Sendable {
     /// Asks for a sweep: a flush, and merges until no key has more than its newest version in the tables, and no
     /// tombstone is left. What finds no room on the disk is left out. Any thread.
     package func requestMerge() {
-        published.withLock { $0.wantedSweep = .request }
+        published.withLock { published in
+            // What is under way has everything, or will begin with it.
+            guard published.wantedSweep != .request, !(published.isSweeping && published.requestedIndex == appliedIndex)
+            else { return }
+            published.wantedSweep = .request
+        }
+    }
+
+    /// Whether a flush of a memtable is worth it for its tombstones, however few bytes it has.
+    private func hidesMuch(_ memtable: Memtable) -> Bool {
+        memtable.tombstones >= tombstoneLimit.load(ordering: .relaxed)
+    }
+
+    /// Seals a memtable of few bytes that hides many, unless another one waits for its flush by now.
+    private func sealTombstones() {
+        writer.withLock { writer in
+            guard writer.failure == nil, hidesMuch(writer.memtable), published.withLock({ $0.state.sealed.isEmpty })
+            else { return }
+            seal(&writer, capacity: options.memtableMaxBytes)
+        }
     }
 
     /// The disk is short: asks for the same, unless nothing was applied since it was asked for last. Any thread.
@@ -288,10 +308,15 @@ package final class Engine: Sendable {
     /// - Returns: false: what is due finds no room on the disk.
     fileprivate func run(_ kind: BackgroundJob.Kind) throws(StorageError) -> Bool {
         defer { published.withLock { $0.isJobOut = false } }
+        if case .sealTombstones = kind {
+            sealTombstones()
+            return true
+        }
         if case .beginSweep(let cause) = kind {
             let isFlushWaiting = published.withLock { published in
                 let isFlushWaiting = !published.state.sealed.isEmpty
                 published.sweptIndex = isFlushWaiting ? nil : appliedIndex
+                published.requestedIndex = cause == .request && !isFlushWaiting ? appliedIndex : nil
                 return isFlushWaiting
             }
             if !isFlushWaiting { requestFlush() }
@@ -301,7 +326,7 @@ package final class Engine: Sendable {
             }
             return true
         }
-        let isDone = try store.withLock { store throws(StorageError) in
+        return try store.withLock { store throws(StorageError) in
             // Also after an error: a merge that failed is not in progress any more.
             defer { publish(store) }
             // Before every job, so that files also go while one job follows another.
@@ -317,13 +342,10 @@ package final class Engine: Sendable {
                 }
             case .merge: return try store.mergeSlice()
             case .probe: try store.files.probe()
-            case .beginSweep, .removeFiles: break
+            case .beginSweep, .sealTombstones, .removeFiles: break
             }
             return true
         }
-        // What was flushed may have made the tombstones of the memtable worth a flush.
-        if case .flush = kind { writer.withLock { flushTombstones(&$0) } }
-        return isDone
     }
 
     // MARK: Snapshots
@@ -410,6 +432,7 @@ package final class Engine: Sendable {
 package struct BackgroundJob: Sendable {
     enum Kind {
         case flush(SealedMemtable)
+        case sealTombstones
         case beginSweep(MergeCause)
         case merge
         case removeFiles
@@ -423,8 +446,13 @@ package struct BackgroundJob: Sendable {
     package var writesFiles: Bool {
         switch kind {
         case .flush, .merge, .probe: true
-        case .beginSweep, .removeFiles: false
+        case .beginSweep, .sealTombstones, .removeFiles: false
         }
+    }
+
+    /// Whether it brings about a flush, and merges, for the sake of tombstones alone.
+    package var reclaims: Bool {
+        if case .sealTombstones = kind { true } else { false }
     }
 
     /// - Returns: false: what is due finds no room on the disk, and was not begun.

@@ -56,7 +56,7 @@ package final class Memtable: @unchecked Sendable {
     /// Bytes of memory in use. Any thread.
     package var bytes: Int { publishedBytes.load(ordering: .relaxed) }
 
-    /// Tombstones that were added. Any thread.
+    /// Keys whose newest version is a tombstone, which is all that a flush writes of them. Any thread.
     package var tombstones: Int { deletes.load(ordering: .relaxed) }
 
     /// An upper bound of the room that an entry needs, by the bytes of its payload and its number of operations.
@@ -99,7 +99,17 @@ package final class Memtable: @unchecked Sendable {
         used = (end + 3) & ~3
         publishedBytes.store(used, ordering: .relaxed)
         // There is one writer.
-        if value == nil { deletes.store(deletes.load(ordering: .relaxed) + 1, ordering: .relaxed) }
+        let count = deletes.load(ordering: .relaxed)
+        guard value == nil || count > 0 else { return }
+        let change = (value == nil ? 1 : 0) - (hasDeleteBefore(UInt32(node)) ? 1 : 0)
+        if change != 0 { deletes.store(count + change, ordering: .relaxed) }
+    }
+
+    /// Whether the next older version of the key of `node`, which follows it, is a tombstone.
+    private func hasDeleteBefore(_ node: UInt32) -> Bool {
+        let older = next(node, 0)
+        guard older != 0, InternalKey.isDelete(key(of: older)) else { return false }
+        return InternalKey.compareStems(InternalKey.stem(key(of: older)), InternalKey.stem(key(of: node))) == 0
     }
 
     private func link(_ node: UInt32, height: Int) {

@@ -64,16 +64,18 @@ struct TableFiles: Sendable {
 
     /// Makes a file, and takes it away again.
     func probe() throws(StorageError) {
-        let path = path(takeNumber())
+        let number = takeNumber()
+        let path = path(number)
         let file = try fileSystem.open(path, .create)
         do throws(StorageError) {
             try file.write(ByteBuffer(repeating: 0, count: Self.probeBytes), at: 0)
             try file.sync()
+            try fileSystem.remove(path)
         } catch {
-            try? fileSystem.remove(path)
+            // Until it is gone no other one is made.
+            do throws(StorageError) { try fileSystem.remove(path) } catch { obsolete.add(number) }
             throw error
         }
-        try fileSystem.remove(path)
     }
 
     private static let probeBytes = 4 << 10

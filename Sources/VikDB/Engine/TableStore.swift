@@ -131,7 +131,6 @@ struct TableStore {
                 work.mergeReadBytes += inputs.fileBytes
                 work.mergeWrittenBytes += outputs.fileBytes
             }
-            oversized = [:]
             return true
         } catch {
             if self.compaction != nil {
@@ -279,6 +278,7 @@ struct TableStore {
         let live = Set(catalog.levels.joined().map(\.number))
         for number in edit.removed where !live.contains(number) { tables[number]?.retire() }
         version = Version(catalog, tables.filter { live.contains($0.key) }, picker)
+        oversized = oversized.filter { live.contains($0.key) }
     }
 
     /// Replaces a manifest that has grown, or that may or may not hold the edit of an append that failed.

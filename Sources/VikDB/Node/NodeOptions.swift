@@ -29,6 +29,8 @@ package struct NodeOptions: Sendable {
     package var minFreeFiles: UInt64 = 16
     /// How often the engine is asked to give space back while the disk is short.
     package var spaceTicks: UInt64 = 1_000
+    /// How often at most a small memtable is flushed for the sake of its tombstones.
+    package var reclaimTicks: UInt64 = 1_000
     /// A write to the log that is out for so long is one too many: the node is not ready. What is committed may wait for
     /// the engine as long, or as long as a request may wait.
     package var writeStallTicks: UInt64 = 200

@@ -85,7 +85,7 @@ extension NodeShell {
             backgroundRetryAt = now + UInt64(options.housekeepingTicks)
             if !disk.isPostponementNoted {
                 disk.isPostponementNoted = true
-                logger.warning("tables are to be merged, but the disk has no room for it", metadata: diskMetadata)
+                logger.warning("a merge is due, but there is not enough disk space", metadata: diskMetadata)
             }
         case .refused(let path):
             backgroundRetryAt = now + UInt64(options.housekeepingTicks)

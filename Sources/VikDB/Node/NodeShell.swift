@@ -60,6 +60,8 @@ package final class NodeShell {
     var throttle: ApplyThrottle
     package internal(set) var isInBackground = false
     var backgroundRetryAt: UInt64 = 0
+    /// The tick from which on tombstones may have a memtable flushed again.
+    private var reclaimAt: UInt64 = 0
     var savedCommit: LogIndex
     /// As last measured, and what found no room.
     var freeBytes = UInt64.max
@@ -395,8 +397,9 @@ package final class NodeShell {
         if log.hasDiscarded { return removeDiscarded() }
         guard now >= backgroundRetryAt,
             // What was refused may not be due any more; whether the disk still refuses files has to be known all the same.
-            let job = engine.takeBackgroundJob(probesDisk: disk.refusedTable != nil)
+            let job = engine.takeBackgroundJob(probesDisk: disk.refusedTable != nil, reclaims: now >= reclaimAt)
         else { return }
+        if job.reclaims { reclaimAt = now + options.reclaimTicks }
         isInBackground = true
         executor.submit(.background) { [inbox] in
             do throws(StorageError) {

@@ -52,6 +52,21 @@ struct MemtableTests {
         }
     }
 
+    /// A flush writes one version of a key.
+    @Test func tombstonesCountOnceForEachKey() {
+        let memtable = Memtable(capacity: 1 << 16)
+        for index in 1...10 as ClosedRange<LogIndex> { insert(memtable, [5], nil, index: index) }
+        #expect(memtable.tombstones == 1)
+        insert(memtable, [5, 5], nil, index: 11)
+        insert(memtable, [4], [1], index: 12)
+        #expect(memtable.tombstones == 2)
+        insert(memtable, [5], [1], index: 13)
+        #expect(memtable.tombstones == 1)
+        insert(memtable, [5], nil, index: 14)
+        insert(memtable, [4], nil, index: 14, ordinal: 1)
+        #expect(memtable.tombstones == 3)
+    }
+
     @Test func aSearchFindsTheNewestVersionWithinItsBound() {
         let memtable = Memtable(capacity: 1 << 16)
         insert(memtable, [5], [1], index: 10)

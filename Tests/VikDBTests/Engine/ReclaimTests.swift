@@ -103,6 +103,62 @@ struct ReclaimTests {
         try Self.expectEmptied(engine, log, from: full)
     }
 
+    /// Early flushes come no more often than whoever has a clock lets them, however much is deleted.
+    @Test func whoeverHasAClockSaysHowOften() throws {
+        let engine = try Engine.open(directory: "/db", fileSystem: MemoryFileSystem(), options: Self.options())
+        var log = TestLog()
+        try Self.fill(&log, engine)
+        let work = engine.statistics.work
+        try log.deleteEverything()
+        try log.bringUp(engine)
+        #expect(engine.takeBackgroundJob(reclaims: false) == nil)
+        let job = try #require(engine.takeBackgroundJob())
+        #expect(job.reclaims && !job.writesFiles)
+        try job.run()
+        while let job = engine.takeBackgroundJob(reclaims: false) { try job.run() }
+        #expect(engine.statistics.work.flushes == work.flushes + 1)
+    }
+
+    /// To delete again what is not there hides nothing more.
+    @Test func oneKeyDeletedOftenIsOneTombstone() throws {
+        let engine = try Engine.open(directory: "/db", fileSystem: MemoryFileSystem(), options: Self.options())
+        var log = TestLog()
+        try Self.fill(&log, engine)
+        let work = engine.statistics.work
+        for _ in 0..<Self.keys { try log.delete("absent") }
+        try log.bringUp(engine)
+        try engine.runJobs()
+        #expect(engine.statistics.work.flushes == work.flushes && engine.statistics.work.merges == work.merges)
+    }
+
+    /// However often a merge is asked for, flushes and the merge itself have their turn, and it has everything that was
+    /// applied when it was asked for last.
+    @Test func askedForAgainAndAgain() throws {
+        let engine = try Engine.open(directory: "/db", fileSystem: MemoryFileSystem(), options: Self.options())
+        var log = TestLog()
+        try Self.fill(&log, engine)
+        try Self.fill(&log, engine)
+        for number in 0..<Self.keys {
+            try log.put(Self.name(number), String(number))
+            try log.bringUp(engine)
+            // A sealed memtable waits at the first one.
+            if number == 0 { engine.requestFlush() }
+            engine.requestMerge()
+            try #require(engine.takeBackgroundJob()).run()
+        }
+        #expect(engine.statistics.work.merges > 0 && engine.statistics.work.mergesByCause[.request] ?? 0 > 0)
+        try log.put("last", "one")
+        try log.put(Self.name(0), "last")
+        try log.bringUp(engine)
+        engine.requestFlush()
+        engine.requestMerge()
+        try engine.runJobs()
+        let rest = engine.statistics
+        #expect(rest.flushed.index == log.entries.last?.index && rest.memtableBytes < 1_000)
+        #expect(rest.levels.reduce(0) { $0 + $1.entries } == UInt64(Self.keys) + 1, "\(rest.levels)")
+        #expect(!engine.statistics.isSweeping)
+    }
+
     /// Tables of a snapshot lie on the last level, under six empty ones.
     @Test func alsoFromUnderEmptyLevels() throws {
         let source = try Engine.open(directory: "/db", fileSystem: MemoryFileSystem(), options: Self.options())

@@ -61,7 +61,7 @@ extension HTTPFailure {
             .forbidden,
             access == .nobody
                 ? "the state is hashed at the node's -admin-addr, not here"
-                : "the state is hashed for a caller on the node's own machine, or at its -admin-addr")
+                : "only callers on the node's own machine, or at its -admin-addr, may have the state hashed")
     }
 
     static func maintenanceForbidden(_ access: AdminAccess) -> HTTPFailure {
@@ -69,7 +69,7 @@ extension HTTPFailure {
             .forbidden,
             access == .nobody
                 ? "tables are merged at the node's -admin-addr, not here"
-                : "tables are merged for a caller on the node's own machine, or at its -admin-addr")
+                : "only callers on the node's own machine, or at its -admin-addr, may merge tables")
     }
 
     static func adminForbidden(_ access: AdminAccess, knowsLeader: Bool) -> HTTPFailure {

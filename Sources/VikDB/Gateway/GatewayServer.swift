@@ -54,7 +54,7 @@ package final class GatewayServer: Sendable {
             .serverChannelOption(.autoRead, value: false)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(AcceptBackoff(logger))
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoff("client", logger))
                 }
             }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)

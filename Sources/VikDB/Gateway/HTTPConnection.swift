@@ -101,7 +101,7 @@ final class HTTPConnection: ChannelDuplexHandler {
         case (.written(let version, _), .delete): answer(.deleteDone(version: version))
         case (.written(let version, _), .batch): answer(.batchDone(count: request.batchCount, version: version))
         case (.answered, _) where !loop.mayAnswer:
-            answer(.tryAgain(.tooManyRequests, "the node has as many answers waiting for their clients as it may"))
+            answer(.tryAgain(.tooManyRequests, "too many answers are waiting to be read by their clients"))
         case (.answered(.value(let value?), let index), .get): answer(.value(value, index: index))
         case (.answered(.value(nil), _), .get): answer(HTTPFailure(.notFound, "key not found"))
         case (.answered(.page(let page), let index), .range(let range)):

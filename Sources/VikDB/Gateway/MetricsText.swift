@@ -89,7 +89,7 @@ struct MetricsText {
         for (level, count) in metrics.tableEntries.enumerated() {
             text += "vikdb_table_entries{level=\"\(level)\"} \(count)\n"
         }
-        header("vikdb_table_tombstones", "Deleted keys that a level's tables still tell of.", "gauge")
+        header("vikdb_table_tombstones", "Tombstones in each level's tables.", "gauge")
         for (level, count) in metrics.tableTombstones.enumerated() {
             text += "vikdb_table_tombstones{level=\"\(level)\"} \(count)\n"
         }

@@ -74,7 +74,10 @@ enum UpgradeWish: Equatable {
             let value = value.utf8.span
             if name.utf8.span.isEqualIgnoringCase("upgrade") {
                 if value.trimmed().isEmpty { isUnclear = true }
-            } else if name.utf8.span.isEqualIgnoringCase("connection") {
+            } else if name.utf8.span.isEqualIgnoringCase("connection")
+                // To the parser it is the same.
+                || name.utf8.span.isEqualIgnoringCase("proxy-connection")
+            {
                 var start = 0
                 while start <= value.count {
                     let end = value.firstOffset(of: UInt8(ascii: ","), from: start) ?? value.count

@@ -35,6 +35,9 @@ extension HTTPFailure {
     static func unanswered(_ route: Route) -> HTTPFailure {
         let hangs = "the node has not answered within the time that a request may take"
         switch route {
+        // It does no harm twice.
+        case .admin(.mergeTables):
+            return tryAgain(.serviceUnavailable, hangs + "; the tables may be merged all the same")
         case .admin: return admin(unknown: .timedOut)
         case _ where route.isWrite:
             var failure = HTTPFailure(.serviceUnavailable, hangs + "; the write may still take effect, or not")

@@ -230,6 +230,7 @@ import VikDB
             "Connection: upgrade\r\n", "UPGRADE: x\r\nCONNECTION:UPGRADE\r\n", "",
             "Connection: keep-alive\r\nUpgrade: y\r\nConnection: \tupgrade \r\n",
             "Connection: a , upgrade , b\r\nUpgrade: x\r\n",
+            "Proxy-Connection: upgrade\r\nUpgrade: x\r\n", "Proxy-Connection: keep-alive\r\n",
         ]
         try await GatewayHarness.run { gateway in
             for _ in 0..<60 {

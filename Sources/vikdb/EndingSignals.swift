@@ -34,13 +34,14 @@ struct EndingSignals: Sendable {
     func endingWhile<Result>(_ body: () throws(StartError) -> Result) throws(StartError) -> Result {
         let isOver = Signpost()
         let watcherEnd = Signpost()
-        DetachedThread.run {
+        // Where the system has no thread to give, it runs unwatched.
+        let isWatched = DetachedThread.run {
             while !isOver.wait(milliseconds: 0) { Self.endIfSignalled(withinMilliseconds: Self.pauseMilliseconds) }
             watcherEnd.reach()
         }
         defer {
             isOver.reach()
-            _ = watcherEnd.wait(milliseconds: 20 * UInt64(Self.pauseMilliseconds))
+            if isWatched { _ = watcherEnd.wait(milliseconds: 20 * UInt64(Self.pauseMilliseconds)) }
         }
         return try body()
     }

@@ -60,7 +60,7 @@ enum Program {
         let unfinished = node.stop()
         exitIfFailed(ending.withLock { $0.failure })
         guard unfinished.isEmpty else {
-            refuse("stopped without the end of \(unfinished.joined(separator: ", "))", status: EXIT_FAILURE)
+            refuse("stopped without waiting for \(unfinished.joined(separator: ", "))", status: EXIT_FAILURE)
         }
         logger.notice("stopped")
         StandardError.end(status: EXIT_SUCCESS)

@@ -105,7 +105,7 @@ extension ProcessTests {
             #expect(try node.client().request("GET", "/health").status == 503)
             node.signal(SIGTERM)
             #expect(try node.waitForExit(within: 20) == .code(1))
-            #expect(node.log.contains("stopped without the end of a job of the log lane"), "\(node.log)")
+            #expect(node.log.contains("stopped without waiting for a job of the log lane"), "\(node.log)")
             disk.end(at: node)
             try node.start()
             try node.waitUntilReady()

@@ -35,9 +35,12 @@ package struct OpenedStores {
             return OpenedStores(identity: identity, recovered: recovered)
         } catch {
             guard case .full(let path) = error else { throw .storage(error) }
-            let directory = path.hasPrefix(settings.logDirectory) ? settings.logDirectory : settings.tableDirectory
+            // One may lie in the other.
+            let directory = [settings.logDirectory, settings.tableDirectory].filter { (path + "/").hasPrefix($0 + "/") }
+                .max { $0.utf8.count < $1.utf8.count }
             throw .full(
-                path: path, free: try? fileSystem.availableBytes(directory), needed: settings.node.minFreeBytes)
+                path: path, free: try? fileSystem.availableBytes(directory ?? settings.tableDirectory),
+                needed: settings.node.minFreeBytes)
         }
     }
 

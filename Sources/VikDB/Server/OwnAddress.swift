@@ -97,7 +97,7 @@ private final class HostChecks: Sendable {
             // A literal is not looked up, so its check does not block.
             if (try? SocketAddress(ipAddress: host, port: 0)) != nil {
                 checks.settle(place, isLocal(host))
-            } else if !runDetached({ checks.settle(place, isLocal(host)) }) {
+            } else if !DetachedThread.run({ checks.settle(place, isLocal(host)) }) {
                 checks.settle(place, nil)
             }
         }

@@ -14,10 +14,13 @@ final class AcceptBackoff: ChannelInboundHandler {
     private static let logInterval = TimeAmount.minutes(1)
 
     private let logger: Logger
+    private let kind: String
     private var mayLogAt: NIODeadline?
     private var isPausing = false
 
-    init(_ logger: Logger) {
+    /// - Parameter kind: of the connections, as a log line names them.
+    init(_ kind: String, _ logger: Logger) {
+        self.kind = kind
         self.logger = logger
     }
 
@@ -27,7 +30,7 @@ final class AcceptBackoff: ChannelInboundHandler {
         if mayLogAt.map({ now >= $0 }) ?? true {
             mayLogAt = now + Self.logInterval
             logger.warning(
-                "clients' connections cannot be accepted now, and wait",
+                "cannot accept \(kind) connections for now; they wait in the backlog",
                 metadata: ["error": "\(errorText(of: error))"])
         }
         guard !isPausing else { return }

@@ -67,10 +67,13 @@ package final class LineWriter: @unchecked Sendable {
                 return resumeWithRoom()
             }
             if lost > 0 { queueLoss() }
+            guard startIfNeeded() else {
+                lost += 1
+                return
+            }
             items.append(.line(new))
             bytes += new.count
             added += 1
-            startIfNeeded()
         }
         monitor.announce()
     }
@@ -90,11 +93,10 @@ package final class LineWriter: @unchecked Sendable {
     // MARK: Under the lock
 
     private func queueLoss() {
-        guard !lossIsQueued else { return }
+        guard !lossIsQueued, startIfNeeded() else { return }
         lossIsQueued = true
         items.append(.loss)
         added += 1
-        startIfNeeded()
     }
 
     /// From here on lines are taken again, behind the word about those that were not.
@@ -104,10 +106,10 @@ package final class LineWriter: @unchecked Sendable {
         if lost > 0 { queueLoss() }
     }
 
-    private func startIfNeeded() {
-        guard !isStarted else { return }
-        isStarted = true
-        DetachedThread.run { self.run() }
+    /// - Returns: false: the system has no thread to give yet.
+    private func startIfNeeded() -> Bool {
+        if !isStarted { isStarted = DetachedThread.run { self.run() } }
+        return isStarted
     }
 
     // MARK: On the thread

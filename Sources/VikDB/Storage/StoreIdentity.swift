@@ -43,9 +43,10 @@ package final class StoreIdentity: Sendable {
         }
         let paths = directories.map { fileSystem.canonicalPath($0) + "/" }
         for (directory, path) in zip(directories, paths) {
-            // One may lie in the other.
+            // One may lie in the other, or be a link in it.
             let data = try fileSystem.list(directory).first { name in
-                !ownNames.contains(name) && !paths.contains { $0.hasPrefix(path + name + "/") }
+                let place = fileSystem.canonicalPath(path + name) + "/"
+                return !ownNames.contains(name) && !paths.contains { $0.hasPrefix(place) }
             }
             if let data {
                 let lacking = ids[0] == nil ? walDirectory : tableDirectory

@@ -20,15 +20,21 @@ package struct AcknowledgementWatch: Sendable {
     }
 
     private let limit: TimeAmount
+    /// Between two looks; after more, this node stood still, and nothing that was owed before says anything of the peer.
+    private let maxPause: TimeAmount
+    private var lastLook: NIODeadline?
     /// Since when the peer has been seen to owe an answer, whichever it was.
     private var owedSince: NIODeadline?
 
     package init(limit: TimeAmount) {
         self.limit = limit
+        maxPause = .nanoseconds(limit.nanoseconds / 2)
     }
 
     /// Whether the peer has owed an answer for as long as it may, and not given any meanwhile.
     package mutating func isOverdue(_ figures: Figures, now: NIODeadline) -> Bool {
+        if let lastLook, now - lastLook > maxPause { owedSince = nil }
+        defer { lastLook = now }
         guard figures.unacknowledged > 0 || figures.unansweredProbes > 0 else {
             owedSince = nil
             return false

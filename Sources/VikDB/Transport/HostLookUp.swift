@@ -41,32 +41,3 @@ package enum SystemHosts {
         return addresses
     }
 }
-
-/// Runs `body` on a thread that is never joined, so that one which hangs for ever holds up nothing, the end of the
-/// process included.
-///
-/// - Returns: false if the system has no thread to give; `body` then never runs.
-package func runDetached(_ body: @escaping @Sendable () -> Void) -> Bool {
-    final class Body: Sendable {
-        let run: @Sendable () -> Void
-
-        init(_ run: @escaping @Sendable () -> Void) {
-            self.run = run
-        }
-    }
-
-    var attributes = pthread_attr_t()
-    guard pthread_attr_init(&attributes) == 0 else { return false }
-    defer { pthread_attr_destroy(&attributes) }
-    guard pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED)) == 0 else { return false }
-    var thread = pthread_t()
-    let owned = Unmanaged.passRetained(Body(body))
-    let code = pthread_create(
-        &thread, &attributes,
-        { owned in
-            Unmanaged<Body>.fromOpaque(owned!).takeRetainedValue().run()
-            return nil
-        }, owned.toOpaque())
-    if code != 0 { owned.release() }
-    return code == 0
-}

@@ -52,7 +52,7 @@ package final class NameResolver {
     }
 
     private func start(_ host: String) -> Bool {
-        runDetached { [lookUp, wayBack] in
+        DetachedThread.run { [lookUp, wayBack] in
             let answer: Answer
             do throws(HostLookUpError) {
                 answer = .success(try lookUp(host))

@@ -153,7 +153,7 @@ package final class PeerAddress {
 
     private func fail(_ ending: PeerConnection.Ending) {
         if !known.isEmpty, trouble != ending.cause {
-            logger.warning("goes on with the last address of a peer: \(ending)", metadata: ["peer": "\(address)"])
+            logger.warning("using the peer's last known address: \(ending)", metadata: ["peer": "\(address)"])
         }
         trouble = ending.cause
         tell(answer(without: ending))

@@ -44,6 +44,11 @@ final class PeerListener: PeerConnectionOwner {
         let listener = NIOLoopBound(self, eventLoop: transport.eventLoop)
         return ServerBootstrap(group: transport.eventLoop, childGroup: transport.eventLoop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { [logger] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoff("replication", logger))
+                }
+            }
             .childReplicationOptions(options)
             .childChannelInitializer { [options] socket in
                 socket.eventLoop.makeCompletedFuture {

@@ -57,7 +57,7 @@ package final class PeerTransport {
     /// Where to listen.
     private let ownAddress: PeerAddress
     private lazy var listener = PeerListener(of: self)
-    private var serverSocket: (any NIOCore.Channel)?
+    package private(set) var serverSocket: (any NIOCore.Channel)?
     private var links: [MemberID: Links] = [:]
     private var isStarted = false
     private var isClosed = false

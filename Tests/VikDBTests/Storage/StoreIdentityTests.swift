@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import Testing
 import VikDB
@@ -81,6 +82,24 @@ import VikWire
         try fileSystem.createDirectory("/data/tables")
         try write(fileSystem, "/data/tables/000001.sst")
         expectIncompatible(fileSystem)
+    }
+
+    /// The one in the other, by its name or by a link, whatever it is a link to.
+    @Test(arguments: [false, true]) func oneMayLieInTheOther(isLink: Bool) throws {
+        try withTemporaryDirectory { directory in
+            let log = directory + "/data"
+            let tables = log + "/tables"
+            if isLink {
+                mkdir(log, 0o700)
+                mkdir(directory + "/elsewhere", 0o700)
+                try #require(symlink(directory + "/elsewhere", tables) == 0)
+            }
+            var generator = SplitMix64(seed: 1)
+            for _ in 0..<2 {
+                _ = try StoreIdentity.open(
+                    walDirectory: log, tableDirectory: tables, fileSystem: PosixFileSystem(), using: &generator)
+            }
+        }
     }
 
     @Test func directoriesOfTwoStoresAreAnError() throws {

@@ -35,7 +35,7 @@ import VikDB
     @Test func bytesAfterALongSilence() {
         let looks: [Look] = [(0, 0, 0, -600_000), (500, 1, 0, -600_000), (1_000, 0, 0, 501)]
         #expect(Self.overdue(looks) == nil)
-        #expect(Self.overdue([(500, 1, 0, -600_000), (5_400, 1, 0, -600_000), (5_500, 1, 0, -600_000)]) == 5_500)
+        #expect(Self.overdue(Self.everyHalfSecond(to: 20_000) { ($0, $0 > 0 ? 1 : 0, 0, -600_000) }) == 5_500)
     }
 
     /// Something is on its way at every look, and all of it arrives.
@@ -52,5 +52,14 @@ import VikDB
     /// The node stood still: what the kernel shows then is no older than the look.
     @Test func afterAPause() {
         #expect(Self.overdue([(0, 0, 0, 0), (3_600_000, 2, 7, 1_000), (3_600_500, 0, 0, 3_600_100)]) == nil)
+    }
+
+    /// What was owed before the pause was acknowledged in it; what is owed now was sent after it. A peer that has gone
+    /// meanwhile is found out from there on.
+    @Test func afterAPauseOfABusyNode() {
+        let looks: [Look] = [(0, 9, 0, 0), (500, 9, 0, 460), (10_500, 2, 0, 540)]
+        #expect(Self.overdue(looks + [(11_000, 9, 0, 10_900), (11_500, 9, 0, 11_400)]) == nil)
+        let silent: [Look] = Self.everyHalfSecond(to: 20_000) { ($0 + 10_500, 2, 0, 540) }
+        #expect(Self.overdue([looks[0], looks[1]] + silent) == 15_500)
     }
 }

@@ -101,7 +101,7 @@ import VikWire
                     node.seen.withLock { $0.up.count == 2 && $0.connected.count >= before + 2 }
                 }
                 #expect(
-                    node.log.warnings.contains { $0.contains("goes on with the last address") && $0.contains(word) },
+                    node.log.warnings.contains { $0.contains("last known address") && $0.contains(word) },
                     "\(node.log.warnings)")
             }
         }

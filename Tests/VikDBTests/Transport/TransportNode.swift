@@ -194,6 +194,26 @@ final class TransportNode: Sendable {
         try await onLoop { $0.refuse(member, reason: "a test") }
     }
 
+    /// As if an accept had failed so.
+    func failAccept(_ code: CInt) async throws {
+        try await onLoop { transport in
+            transport.serverSocket!.pipeline.fireErrorCaught(IOError(errnoCode: code, reason: "accept"))
+        }
+    }
+
+    var isAccepting: Bool {
+        get async throws {
+            try await loop.flatSubmit { [self] in
+                parts.value!.transport.serverSocket!.getOption(.autoRead)
+            }.get()
+        }
+    }
+
+    /// Waits until it accepts again, which it does by itself.
+    func startsAccepting() async throws {
+        while try await !isAccepting { try await Task.sleep(for: .milliseconds(5)) }
+    }
+
     func closeSnapshotConnection(to member: MemberID) async throws {
         try await onLoop { $0.closeSnapshotConnection(to: member) }
     }

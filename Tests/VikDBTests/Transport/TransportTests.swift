@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import Synchronization
 import Testing
@@ -35,6 +36,19 @@ import VikWire
                 #expect(hello.state == .empty)
             }
             #expect(Set(nodes[0].seen.withLock { $0.accepted }.map(\.channel)) == [.control, .bulk])
+        }
+    }
+
+    /// Without descriptors or memory for a connection the listener waits a moment, and goes on.
+    @Test(.timeLimit(.minutes(1)), arguments: [EMFILE, ENFILE, ENOBUFS, ENOMEM])
+    func whatCannotBeAcceptedWaits(code: CInt) async throws {
+        try await TransportNode.cluster(2) { nodes in
+            try await nodes[0].failAccept(code)
+            #expect(try await !nodes[0].isAccepting)
+            #expect(nodes[0].log.warnings.contains { $0.contains("cannot accept replication connections") })
+            try await nodes[0].startsAccepting()
+            try await nodes[0].failAccept(ECONNABORTED)
+            #expect(try await nodes[0].isAccepting)
         }
     }
 

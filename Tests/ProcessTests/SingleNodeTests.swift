@@ -165,7 +165,7 @@ extension ProcessTests {
                 late.change { $0 = answer }
             }
             _ = try poll(within: 10, for: "a line about connections; the log:\n\(node.process.log)") {
-                node.process.log.contains("cannot be accepted") ? true : nil
+                node.process.log.contains("cannot accept client connections") ? true : nil
             }
             let (before, start) = (processorSeconds(of: id), monotonicNanoseconds())
             usleep(1_000_000)

@@ -285,6 +285,7 @@ import VikWire
         options.housekeepingTicks = 10
         options.logTailEntries = 10
         options.minFreeBytes = 120_000
+        options.reclaimTicks = 50
         var engineOptions = EngineOptions()
         engineOptions.memtableMaxBytes = EngineOptions.minMemtableBytes
         engineOptions.maxTableBytes = 64 << 10

@@ -195,10 +195,14 @@ final class TransportNode: Sendable {
     }
 
     /// As if an accept had failed so.
-    func failAccept(_ code: CInt) async throws {
-        try await onLoop { transport in
-            transport.serverSocket!.pipeline.fireErrorCaught(IOError(errnoCode: code, reason: "accept"))
-        }
+    ///
+    /// - Returns: whether it goes on accepting at once.
+    func failAccept(_ code: CInt) async throws -> Bool {
+        try await loop.flatSubmit { [self] in
+            let socket = parts.value!.transport.serverSocket!
+            socket.pipeline.fireErrorCaught(IOError(errnoCode: code, reason: "accept"))
+            return socket.getOption(.autoRead)
+        }.get()
     }
 
     var isAccepting: Bool {

@@ -21,7 +21,8 @@ struct NotedViolations {
 }
 
 /// Members that say what no member can. It cannot be told whether they are hostile, damaged, or right and somebody else
-/// is not: so the connection ends, and this node goes on with the others.
+/// is not: so the connection ends, and this node goes on with the others. The one exception is a leader without what is
+/// committed here.
 extension NodeShell {
     func step(_ message: Message, from member: MemberID, store: StoreID) {
         do throws(PeerViolation) {
